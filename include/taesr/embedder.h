@@ -1,0 +1,43 @@
+#pragma once
+
+#include <cstddef>
+#include <span>
+#include <string>
+#include <vector>
+
+#include "taesr/export.h"
+#include "taesr/matrix.h"
+
+namespace taesr {
+
+/// What a text is for. Queries and passages share one space but are embedded differently.
+enum class Role { kPassage = 0, kQuery = 1 };
+
+/// What a Collection needs of a model: unit vectors for texts, and a name for the space they live in.
+///
+/// `Encoder` is the implementation that the library ships; a program may bring its own.
+/// Implementations must be safe to call from several threads at once.
+class TAESR_API Embedder {
+ public:
+  virtual ~Embedder();
+
+  /// Unit-length rows [texts.size(), dimension()].
+  /// `depth` is "easy", "medium", "hard", "auto" or a number of recursions in decimal; embedders
+  /// without recursion ignore it.
+  [[nodiscard]] virtual Matrix embed(std::span<const std::string> texts, Role role,
+                                     const std::string& depth) const = 0;
+
+  /// Number of values in a vector.
+  [[nodiscard]] virtual std::size_t dimension() const = 0;
+
+  /// Identifies the vector space: equal for equal weights, different otherwise (hex digest).
+  [[nodiscard]] virtual std::string fingerprint() const = 0;
+
+  /// Length of `text` in the embedder's own tokens, special tokens not counted.
+  [[nodiscard]] virtual std::size_t count_tokens(const std::string& text) const = 0;
+
+  /// Most tokens that are read in one piece, special tokens not counted.
+  [[nodiscard]] virtual std::size_t max_tokens() const = 0;
+};
+
+}  // namespace taesr
