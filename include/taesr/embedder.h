@@ -13,6 +13,12 @@ namespace taesr {
 /// What a text is for. Queries and passages share one space but are embedded differently.
 enum class Role { kPassage = 0, kQuery = 1 };
 
+/// Vectors of some texts, and what it took to make them.
+struct Embeddings {
+  Matrix vectors;           // unit rows [texts, dimension]
+  std::vector<int> depths;  // recursions used for each text; empty for embedders without recursion
+};
+
 /// What a Collection needs of a model: unit vectors for texts, and a name for the space they live in.
 ///
 /// `Encoder` is the implementation that the library ships; a program may bring its own.
@@ -21,11 +27,11 @@ class TAESR_API Embedder {
  public:
   virtual ~Embedder();
 
-  /// Unit-length rows [texts.size(), dimension()].
+  /// Embeds texts; a text of more than max_tokens() is read in overlapping windows, never cut.
   /// `depth` is "easy", "medium", "hard", "auto" or a number of recursions in decimal; embedders
   /// without recursion ignore it.
-  [[nodiscard]] virtual Matrix embed(std::span<const std::string> texts, Role role,
-                                     const std::string& depth) const = 0;
+  [[nodiscard]] virtual Embeddings embed(std::span<const std::string> texts, Role role,
+                                         const std::string& depth) const = 0;
 
   /// Number of values in a vector.
   [[nodiscard]] virtual std::size_t dimension() const = 0;

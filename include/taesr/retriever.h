@@ -44,6 +44,7 @@ struct SearchTimings {
 
 struct SearchResult {
   std::vector<Hit> hits;  // best first
+  int depth = 0;          // recursions used for the query; 0 when no embedding was needed
   SearchTimings timings;
 };
 

@@ -1,0 +1,15 @@
+#pragma once
+
+/// Everything at once: `#include <taesr/taesr.h>`.
+
+#include "taesr/chunker.h"
+#include "taesr/collection.h"
+#include "taesr/config.h"
+#include "taesr/document.h"
+#include "taesr/embedder.h"
+#include "taesr/encoder.h"
+#include "taesr/errors.h"
+#include "taesr/matrix.h"
+#include "taesr/retriever.h"
+#include "taesr/tokenizer.h"
+#include "taesr/version.h"

@@ -1,0 +1,254 @@
+#include <pybind11/numpy.h>
+#include <pybind11/pybind11.h>
+#include <pybind11/stl.h>
+#include <pybind11/stl/filesystem.h>
+
+#include <memory>
+#include <optional>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include "python_embedder.h"
+#include "register.h"
+#include "taesr/collection.h"
+#include "taesr/errors.h"
+#include "taesr/retriever.h"
+
+namespace py = pybind11;
+
+namespace taesr {
+namespace {
+
+using FloatArray = py::array_t<float, py::array::c_style | py::array::forcecast>;
+
+std::string quoted(const std::string& text) { return std::string(py::repr(py::str(text))); }
+
+std::shared_ptr<const Embedder> to_embedder(const py::object& object) {
+  if (py::isinstance<Embedder>(object)) return object.cast<std::shared_ptr<Embedder>>();
+  return std::make_shared<const PythonEmbedder>(object);
+}
+
+std::vector<std::pair<std::int64_t, float>> to_pairs(const std::vector<Candidate>& candidates) {
+  std::vector<std::pair<std::int64_t, float>> pairs;
+  pairs.reserve(candidates.size());
+  for (const Candidate& candidate : candidates) pairs.emplace_back(candidate.chunk, candidate.score);
+  return pairs;
+}
+
+/// A collection that can be closed while other threads still search it: they finish first.
+class OpenCollection {
+ public:
+  OpenCollection(const std::filesystem::path& directory, std::shared_ptr<const Embedder> embedder,
+                 const OpenOptions& options)
+      : directory_(directory.string()) {
+    const py::gil_scoped_release release;
+    collection_ = std::make_shared<Collection>(Collection::open(directory, std::move(embedder), options));
+  }
+  ~OpenCollection() { close(); }
+  OpenCollection(const OpenCollection&) = delete;
+  OpenCollection& operator=(const OpenCollection&) = delete;
+
+  void close() {
+    auto collection = std::move(collection_);  // under the interpreter's lock, unlike the writing of files
+    const py::gil_scoped_release release;
+    collection.reset();
+  }
+
+  /// Calls with the collection and without the interpreter's lock.
+  template <typename Work>
+  auto run(const Work& work) const {
+    const std::shared_ptr<Collection> collection = get();
+    const py::gil_scoped_release release;
+    return work(*collection);
+  }
+
+  [[nodiscard]] std::shared_ptr<Collection> get() const {
+    if (!collection_) throw InvalidArgument("the collection '" + directory_ + "' is closed; open it again");
+    return collection_;
+  }
+  [[nodiscard]] bool closed() const { return !collection_; }
+  [[nodiscard]] const std::string& directory() const { return directory_; }
+
+ private:
+  std::string directory_;
+  std::shared_ptr<Collection> collection_;
+};
+
+AddReport add(const OpenCollection& self, const std::vector<Document>& documents, const ChunkOptions& chunking,
+              const std::string& depth, bool replace, const std::optional<py::function>& progress) {
+  AddOptions options;
+  options.chunking = chunking;
+  options.depth = depth;
+  options.replace = replace;
+  options.progress = [&](std::size_t done, std::size_t total) {
+    const py::gil_scoped_acquire acquire;
+    if (PyErr_CheckSignals() != 0) throw py::error_already_set();  // Ctrl-C works with and without a callback
+    if (!progress) return true;
+    const py::object go_on = (*progress)(done, total);
+    return go_on.is_none() || go_on.cast<bool>();
+  };
+  return self.run([&](Collection& collection) { return collection.add(documents, options); });
+}
+
+SearchResult search_collection(const OpenCollection& self, const std::string& query, std::size_t k,
+                               const std::string& mode, const std::string& depth, std::size_t dim,
+                               std::size_t candidates, double rrf_k, const Collection::Filter& filter) {
+  SearchOptions options;
+  options.k = k;
+  options.mode = parse_search_mode(mode);
+  options.depth = depth;
+  options.dim = dim;
+  options.candidates = candidates;
+  options.rrf_k = rrf_k;
+  options.filter = filter;
+  return self.run([&](const Collection& collection) { return search(collection, query, options); });
+}
+
+void register_rows(py::module_& module) {
+  py::class_<StoredChunk>(module, "StoredChunk",
+                          "A chunk with the document that it belongs to. Offsets are bytes of the UTF-8 text.")
+      .def_readonly("id", &StoredChunk::id)
+      .def_readonly("document", &StoredChunk::document, "Id of the document.")
+      .def_readonly("title", &StoredChunk::title)
+      .def_readonly("source", &StoredChunk::source)
+      .def_readonly("metadata", &StoredChunk::metadata, "The document's, one JSON object.")
+      .def_property_readonly("section", [](const StoredChunk& self) { return self.chunk.section; })
+      .def_property_readonly("text", [](const StoredChunk& self) { return self.chunk.text; })
+      .def_property_readonly("begin", [](const StoredChunk& self) { return self.chunk.begin; })
+      .def_property_readonly("end", [](const StoredChunk& self) { return self.chunk.end; })
+      .def_property_readonly("tokens", [](const StoredChunk& self) { return self.chunk.tokens; })
+      .def("__repr__", [](const StoredChunk& self) {
+        return "StoredChunk(id=" + std::to_string(self.id) + ", document=" + quoted(self.document) +
+               ", section=" + quoted(self.chunk.section) + ", " + std::to_string(self.chunk.tokens) + " tokens)";
+      });
+
+  py::class_<DocumentInfo>(module, "DocumentInfo", "One document of a collection, without its text.")
+      .def_readonly("id", &DocumentInfo::id)
+      .def_readonly("title", &DocumentInfo::title)
+      .def_readonly("source", &DocumentInfo::source)
+      .def_readonly("content_hash", &DocumentInfo::content_hash)
+      .def_readonly("chunks", &DocumentInfo::chunks, "How many it has.")
+      .def("__repr__", [](const DocumentInfo& self) {
+        return "DocumentInfo(id=" + quoted(self.id) + ", title=" + quoted(self.title) +
+               ", chunks=" + std::to_string(self.chunks) + ")";
+      });
+
+  py::class_<AddReport>(module, "AddReport", "What adding documents did.")
+      .def_readonly("added", &AddReport::added)
+      .def_readonly("updated", &AddReport::updated)
+      .def_readonly("unchanged", &AddReport::unchanged)
+      .def_readonly("chunks", &AddReport::chunks, "Embedded by this call.")
+      .def("__repr__", [](const AddReport& self) {
+        return "AddReport(added=" + std::to_string(self.added) + ", updated=" + std::to_string(self.updated) +
+               ", unchanged=" + std::to_string(self.unchanged) + ", chunks=" + std::to_string(self.chunks) + ")";
+      });
+}
+
+void register_results(py::module_& module) {
+  py::class_<Hit>(module, "Hit", "One result of a search.")
+      .def_readonly("chunk", &Hit::chunk)
+      .def_readonly("score", &Hit::score, "The head's own score, or the fused one of a hybrid search.")
+      .def_readonly("ranks", &Hit::ranks, "By head, from 1; only of heads that found the chunk.")
+      .def_readonly("scores", &Hit::scores, "By head.")
+      .def("__repr__", [](const Hit& self) {
+        return "Hit(document=" + quoted(self.chunk.document) + ", section=" + quoted(self.chunk.chunk.section) +
+               ", score=" + std::string(py::repr(py::float_(self.score))) +
+               ", ranks=" + std::string(py::repr(py::cast(self.ranks))) + ")";
+      });
+
+  py::class_<SearchResult>(module, "SearchResult", "The hits of a search, best first, and what it cost.")
+      .def_readonly("hits", &SearchResult::hits)
+      .def_readonly("depth", &SearchResult::depth, "Recursions used for the query; 0 without an embedding.")
+      .def_property_readonly(
+          "timings",
+          [](const SearchResult& self) {
+            return py::dict(py::arg("encode") = self.timings.encode, py::arg("retrieve") = self.timings.retrieve,
+                            py::arg("total") = self.timings.total);
+          },
+          "Milliseconds: encode, retrieve, total.")
+      .def("__len__", [](const SearchResult& self) { return self.hits.size(); })
+      .def("__repr__", [](const SearchResult& self) {
+        return "SearchResult(" + std::to_string(self.hits.size()) + " hits, depth=" + std::to_string(self.depth) + ")";
+      });
+}
+
+void register_searches(py::class_<OpenCollection>& type) {
+  type.def("search", &search_collection, py::arg("query"), py::kw_only(), py::arg("k") = 10,
+           py::arg("mode") = "hybrid", py::arg("depth") = "auto", py::arg("dim") = 0, py::arg("candidates") = 100,
+           py::arg("rrf_k") = 60.0, py::arg("filter") = Collection::Filter(),
+           "Best chunks for a query. `mode` is dense, keyword or hybrid; `dim` is a prefix of the vectors, 0 for all.")
+      .def("search_dense",
+           [](const OpenCollection& self, const FloatArray& query, std::size_t k, const Collection::Filter& filter) {
+             if (query.ndim() != 1) throw InvalidArgument("a query vector must have one axis");
+             const std::span<const float> vector(query.data(), static_cast<std::size_t>(query.size()));
+             return to_pairs(self.run([&](const Collection& c) { return c.search_dense(vector, k, filter); }));
+           },
+           py::arg("query"), py::arg("k"), py::kw_only(), py::arg("filter") = Collection::Filter(),
+           "Pairs (chunk id, cosine), best first, for a vector or a prefix of one.")
+      .def("search_keyword",
+           [](const OpenCollection& self, const std::string& query, std::size_t k, const Collection::Filter& filter) {
+             return to_pairs(self.run([&](const Collection& c) { return c.search_keyword(query, k, filter); }));
+           },
+           py::arg("query"), py::arg("k"), py::kw_only(), py::arg("filter") = Collection::Filter(),
+           "Pairs (chunk id, BM25 score), best first.")
+      .def("chunks",
+           [](const OpenCollection& self, const std::vector<std::int64_t>& ids) {
+             return self.run([&](const Collection& c) { return c.chunks(ids); });
+           },
+           py::arg("ids"), "Stored chunks in the order asked for; ids that are gone are left out.");
+}
+
+void register_contents(py::class_<OpenCollection>& type) {
+  type.def("add", &add, py::arg("documents"), py::kw_only(), py::arg("chunking") = ChunkOptions(),
+           py::arg("depth") = "auto", py::arg("replace") = false, py::arg("progress") = py::none(),
+           "Adds new documents and replaces changed ones. `progress(done, total)` is called after each batch; it stops "
+           "by returning False or raising, and what was committed stays.")
+      .def("remove",
+           [](const OpenCollection& self, const std::vector<std::string>& ids) {
+             return self.run([&](Collection& c) { return c.remove(ids); });
+           },
+           py::arg("ids"), "Removes documents; unknown ids are ignored. Returns how many there were.")
+      .def("documents", [](const OpenCollection& self) {
+        return self.run([](const Collection& c) { return c.documents(); });
+      })
+      .def("document",
+           [](const OpenCollection& self, const std::string& id) {
+             return self.run([&](const Collection& c) { return c.document(id); });
+           },
+           py::arg("id"))
+      .def_property_readonly("document_count", [](const OpenCollection& self) {
+        return self.run([](const Collection& c) { return c.document_count(); });
+      })
+      .def_property_readonly("chunk_count", [](const OpenCollection& self) {
+        return self.run([](const Collection& c) { return c.chunk_count(); });
+      })
+      .def_property_readonly("notes", [](const OpenCollection& self) { return self.get()->notes(); });
+}
+
+}  // namespace
+
+void register_collection(py::module_& module) {
+  register_rows(module);
+  register_results(module);
+  py::class_<OpenCollection> type(module, "Collection", "Documents with their embeddings in one directory.");
+  type.def_static(
+          "open",
+          [](const std::filesystem::path& directory, const py::object& embedder, bool create, bool read_only) {
+            return std::make_unique<OpenCollection>(directory, to_embedder(embedder), OpenOptions{create, read_only});
+          },
+          py::arg("directory"), py::arg("embedder"), py::kw_only(), py::arg("create") = true,
+          py::arg("read_only") = false)
+      .def("close", &OpenCollection::close, "Writes the indexes and frees the collection; twice is harmless.")
+      .def_property_readonly("closed", &OpenCollection::closed)
+      .def_property_readonly("directory", &OpenCollection::directory)
+      .def("__enter__", [](py::object self) { return self; })
+      .def("__exit__", [](OpenCollection& self, const py::args&) { self.close(); })
+      .def("__repr__", [](const OpenCollection& self) {
+        return "Collection(" + quoted(self.directory()) + (self.closed() ? ", closed)" : ")");
+      });
+  register_searches(type);
+  register_contents(type);
+}
+
+}  // namespace taesr

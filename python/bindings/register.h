@@ -1,0 +1,15 @@
+#pragma once
+
+#include <pybind11/pybind11.h>
+
+namespace taesr {
+
+// One function an area, each in a file of its own. Errors come first: later areas throw them.
+void register_errors(pybind11::module_& module);
+void register_config(pybind11::module_& module);
+void register_encoder(pybind11::module_& module);
+void register_chunker(pybind11::module_& module);
+void register_collection(pybind11::module_& module);
+void register_nn(pybind11::module_& module);
+
+}  // namespace taesr

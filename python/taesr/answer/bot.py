@@ -1,0 +1,137 @@
+"""The support bot: a question in, an answer with sources or "I'm not sure" out."""
+
+import time
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+from taesr.answer.compose import citation, cite, not_sure, render
+from taesr.answer.confidence import ConfidenceModel, default_model, features
+from taesr.answer.evidence import Evidence, read
+from taesr.answer.generator import Generator, create_generator
+from taesr.answer.types import Answer, AnswerOptions
+from taesr.errors import InvalidArgument
+
+if TYPE_CHECKING:
+    from taesr.collection import Collection, SearchResult
+
+MAX_QUESTION = 8000  # characters
+POOL = 24  # hits retrieved for one question; beside those read, they show which words are rare
+
+
+class SupportBot:
+    """Answers questions from a collection.
+
+    Parameters
+    ----------
+    collection
+        An open `taesr.Collection`.
+    generator
+        What writes the answer; None for extraction in the documents' own words.
+    options
+        See `AnswerOptions`.
+    confidence
+        Decides when the bot is not sure; None for the model that comes with the package.
+
+    Examples
+    --------
+    >>> with taesr.Collection.open("kb") as kb:                            # doctest: +SKIP
+    ...     print(taesr.SupportBot(kb).ask("How do I reset it?").answer)
+    """
+
+    def __init__(
+        self,
+        collection: "Collection",
+        *,
+        generator: Generator | None = None,
+        options: AnswerOptions | None = None,
+        confidence: ConfidenceModel | None = None,
+    ) -> None:
+        self.collection = collection
+        self.generator = generator or create_generator("extractive")
+        self.options = options or AnswerOptions()
+        self.confidence = confidence or default_model()
+
+    def ask(self, question: str) -> Answer:
+        """Answers `question`, or says that it is not sure and names the closest sources.
+
+        Raises
+        ------
+        InvalidArgument
+            The question is empty, too long or not valid Unicode.
+        """
+        begin = time.perf_counter()
+        question = _checked(question)
+        options = self.options
+        result = self.collection.search(
+            question,
+            k=max(POOL, options.k),
+            mode=options.mode,
+            depth=options.depth,
+            dim=options.dim,
+            filter=dict(options.filter) if options.filter else None,
+        )
+        searched = time.perf_counter()
+        evidence = read(question, result.hits, self.collection.encoder, k=options.k)
+        was_read = time.perf_counter()
+        answer = self._answer(question, result, evidence)
+        end = time.perf_counter()
+        timings = {
+            "encode": result.timings["encode"],
+            "retrieve": result.timings["retrieve"],
+            "read": 1000 * (was_read - searched),
+            "generate": 1000 * (end - was_read),
+            "total": 1000 * (end - begin),
+        }
+        return replace(answer, timings=timings)
+
+    def _answer(self, question: str, result: "SearchResult", evidence: Evidence) -> Answer:
+        if not result.hits:
+            return _unsure("Nothing in the collection matches this question.", result, evidence, 0.0, 0)
+        if not evidence.weights:
+            return _unsure("This question has no word to search for.", result, evidence, 0.0, 0)
+        probability = self.confidence.probability(features(result.hits, evidence))
+        if probability >= self.options.min_confidence:
+            statements, citations = cite(
+                self.generator.generate(
+                    question, evidence.passages, max_statements=self.options.max_statements
+                ),
+                evidence.passages,
+            )
+            if statements:
+                return Answer(
+                    render(statements),
+                    True,
+                    tuple(citations),
+                    {},
+                    result.depth,
+                    probability,
+                    tuple(statements),
+                )
+        reason = "Nothing that was found clearly answers this question."
+        return _unsure(reason, result, evidence, probability, self.options.max_sources)
+
+
+def _unsure(
+    reason: str, result: "SearchResult", evidence: Evidence, probability: float, sources: int
+) -> Answer:
+    closest = tuple(
+        citation(n, passage, passage.best_spans) for n, passage in enumerate(evidence.passages[:sources], 1)
+    )
+    return Answer(not_sure(reason, closest), False, closest, {}, result.depth, probability)
+
+
+def _checked(question: str) -> str:
+    if not isinstance(question, str):
+        raise InvalidArgument(f"question is a {type(question).__name__}; give a string")
+    question = question.strip()
+    if not question:
+        raise InvalidArgument("question is empty; write what you want to know")
+    if len(question) > MAX_QUESTION:
+        raise InvalidArgument(f"question has {len(question):,} characters; allowed: 1 to {MAX_QUESTION:,}")
+    try:
+        question.encode("utf-8")
+    except UnicodeEncodeError as error:
+        raise InvalidArgument(
+            f"question has an invalid character at position {error.start}; remove it"
+        ) from error
+    return question

@@ -1,0 +1,171 @@
+"""What the app does, without its pages: the shared collection, jobs, and the facts to show."""
+
+import hmac
+import os
+import threading
+import time
+from collections.abc import Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from taesr.answer import Answer, AnswerOptions, SupportBot
+from taesr.app.launch import PASSWORD_VARIABLE
+from taesr.errors import Error
+
+if TYPE_CHECKING:
+    from taesr.collection import Collection, Hit
+
+MAX_EXCHANGES = 50  # kept of one conversation; older ones are forgotten
+MAX_WAITING = 32  # questions of all users together
+EXAMPLES = 4
+_MODES = ("hybrid", "dense", "keyword")
+_DEPTHS = ("auto", "easy", "medium", "hard")
+
+
+@dataclass(frozen=True)
+class Settings:
+    """What the sidebar chooses."""
+
+    k: int = 6
+    mode: str = "hybrid"
+    depth: str = "auto"
+
+    modes = _MODES
+    depths = _DEPTHS
+
+
+@dataclass(frozen=True)
+class Reply:
+    """An answer and the hits it was made from, or the message of an error."""
+
+    answer: Answer | None
+    hits: Sequence["Hit"] = ()
+    error: str = ""
+
+
+@dataclass
+class Exchange:
+    """A question, and its reply once there is one."""
+
+    question: str
+    job: "Future[Reply]"
+
+    @property
+    def reply(self) -> Reply:
+        """Waits for the reply."""
+        return self.job.result()
+
+
+@dataclass
+class Conversation:
+    """The exchanges of one browser tab, oldest first."""
+
+    exchanges: list[Exchange] = field(default_factory=list)
+
+    def add(self, exchange: Exchange) -> None:
+        """Append, and forget the oldest beyond `MAX_EXCHANGES`."""
+        self.exchanges.append(exchange)
+        del self.exchanges[:-MAX_EXCHANGES]
+
+
+class Service:
+    """One open collection for all users of the app.
+
+    Questions run in worker threads: when a page is drawn anew in the middle of one, the work goes on
+    and the new page waits for the same job.
+    """
+
+    def __init__(self, collection: "Collection", name: str) -> None:
+        self.collection = collection
+        self.name = name
+        self._workers = ThreadPoolExecutor(max_workers=2, thread_name_prefix="answer")
+        self._places = threading.BoundedSemaphore(MAX_WAITING)
+
+    def ask(self, question: str, settings: Settings) -> Exchange:
+        """Start answering."""
+        if not self._places.acquire(blocking=False):
+            busy: Future[Reply] = Future()
+            busy.set_result(
+                Reply(None, error="Too many questions are waiting. Please ask again in a moment.")
+            )
+            return Exchange(question, busy)
+        job = self._workers.submit(self._answer, question, settings)
+        job.add_done_callback(lambda _: self._places.release())
+        return Exchange(question, job)
+
+    def _answer(self, question: str, settings: Settings) -> Reply:
+        options = AnswerOptions(k=settings.k, mode=settings.mode, depth=settings.depth)
+        try:
+            answer = SupportBot(self.collection, options=options).ask(question)
+            hits = self.collection.search(
+                question, k=settings.k, mode=settings.mode, depth=settings.depth
+            ).hits
+        except Error as error:
+            return Reply(None, error=str(error))
+        return Reply(answer, hits)
+
+    def facts(self) -> dict[str, str]:
+        """What the sidebar says about the collection."""
+        encoder = self.collection.encoder
+        return {
+            "Documents": f"{self.collection.document_count:,}",
+            "Passages": f"{self.collection.chunk_count:,}",
+            "Dimensions": f"{encoder.dimension}",
+            "Precision": encoder.precision,
+        }
+
+    def examples(self) -> list[str]:
+        """Questions to begin with."""
+        return example_questions([(d.id, d.title) for d in self.collection.documents()])
+
+    def document_text(self, document: str) -> str:
+        """Text of a document as stored; empty when it has been removed since."""
+        found = self.collection.document(document)
+        return found.text if found else ""
+
+
+def open_service(path: Path) -> Service:
+    """Open a collection for the app."""
+    import taesr
+
+    return Service(taesr.Collection.open(path, create=False, read_only=True), path.name)
+
+
+def example_questions(documents: Sequence[tuple[str, str]]) -> list[str]:
+    """Up to `EXAMPLES` of the bundled questions that the documents answer, else of the documents' titles.
+
+    Titles that ask something come first, then short ones, spread over the collection.
+    """
+    from taesr.samples import QUESTIONS
+
+    ids = {name for name, _ in documents}
+    bundled = [question for question, document in QUESTIONS if document in ids]
+    if bundled:
+        return bundled[:EXAMPLES]
+    titles = list(dict.fromkeys(title.strip() for _, title in documents if 12 <= len(title.strip()) <= 70))
+    asking = [
+        title
+        for title in titles
+        if title.endswith("?") or title.lower().startswith(("how ", "why ", "what "))
+    ]
+    chosen = (
+        asking if len(asking) >= EXAMPLES else asking + [title for title in titles if title not in asking]
+    )
+    step = max(1, len(chosen) // EXAMPLES)
+    return chosen[::step][:EXAMPLES]
+
+
+def password_needed() -> bool:
+    """Whether visitors must give the password first."""
+    return bool(os.environ.get(PASSWORD_VARIABLE))
+
+
+def password_matches(given: str) -> bool:
+    """Compare in constant time, slowly when wrong."""
+    wanted = os.environ.get(PASSWORD_VARIABLE, "")
+    matches = bool(wanted) and hmac.compare_digest(given.encode(), wanted.encode())
+    if not matches:
+        time.sleep(1)
+    return matches

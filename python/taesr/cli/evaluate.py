@@ -1,0 +1,137 @@
+"""taesr eval: retrieval quality and cost on sets in BEIR layout."""
+
+import argparse
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from taesr.cli import options
+from taesr.cli.output import print_json
+from taesr.cli.progress import Progress
+from taesr.errors import InvalidArgument
+
+if TYPE_CHECKING:
+    import taesr
+    from taesr import evaluation
+
+
+def register(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
+    """Add the command."""
+    parser = commands.add_parser(
+        "eval",
+        help="measure retrieval on sets in BEIR layout",
+        description="Encodes the corpus (title and text) and the queries of sets in BEIR layout, searches, "
+        "and reports nDCG@10, MRR@10, recall, MAP, precision and R-precision as trec_eval computes them, "
+        "with speed, latency, memory and FLOPs.",
+        allow_abbrev=False,
+    )
+    parser.add_argument(
+        "folders",
+        nargs="+",
+        type=Path,
+        metavar="BEIR_DIR",
+        help="folder with corpus.jsonl, queries.jsonl and qrels/",
+    )
+    parser.add_argument(
+        "--mode",
+        choices=("dense", "keyword", "hybrid"),
+        default="dense",
+        help="dense: exact search over whole texts; keyword and hybrid: through a collection, as taesr "
+        "search does (default: %(default)s)",
+    )
+    options.add_depth(parser, default="hard")
+    options.add_dim(parser)
+    parser.add_argument(
+        "--precision",
+        choices=("float32", "int8", "binary"),
+        default="float32",
+        help="how document vectors are kept (default: %(default)s)",
+    )
+    parser.add_argument(
+        "--long-texts",
+        choices=("truncate", "chunk"),
+        default="truncate",
+        help="read the first pass of a long text only, as published figures do, or all of it in windows "
+        "(default: %(default)s)",
+    )
+    parser.add_argument(
+        "--split", default="test", metavar="NAME", help="file of qrels to use (default: %(default)s)"
+    )
+    options.add_model(parser)
+    options.add_json(parser)
+    parser.set_defaults(run=run)
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """Run the command."""
+    if arguments.mode != "dense" and arguments.precision != "float32":
+        raise InvalidArgument(f"--precision {arguments.precision} is for --mode dense only")
+    from taesr.evaluation import RetrievalReport, load_beir
+
+    # All sets are read before the first is encoded: a malformed line should not end an hour's work.
+    datasets = [
+        replace(load_beir(folder, split=arguments.split), name=name)
+        for folder, name in zip(arguments.folders, _names(arguments.folders), strict=True)
+    ]
+    import taesr
+
+    encoder = taesr.Encoder.load(arguments.model)
+    with Progress() as progress:
+        results = [_evaluate(arguments, dataset, encoder, progress.update) for dataset in datasets]
+    report = RetrievalReport(results, _settings(arguments, encoder))
+    if arguments.json:
+        print_json(report.to_dict())
+    else:
+        print(report.to_text())
+    return 0
+
+
+def _evaluate(
+    arguments: argparse.Namespace,
+    dataset: "evaluation.RetrievalDataset",
+    encoder: "taesr.Encoder",
+    progress: Callable[[str, int, int], None],
+) -> "evaluation.RetrievalResult":
+    from taesr import evaluation
+
+    if arguments.mode != "dense":
+        return evaluation.evaluate_search(
+            dataset,
+            encoder,
+            mode=arguments.mode,
+            depth=arguments.depth,
+            dim=arguments.dim,
+            progress=progress,
+        )
+    options = evaluation.RetrievalOptions(
+        depth=arguments.depth,
+        dim=arguments.dim,
+        precision=arguments.precision,
+        on_overflow=arguments.long_texts,
+    )
+    return evaluation.evaluate_retrieval(dataset, encoder, options, progress=progress)
+
+
+def _names(folders: list[Path]) -> list[str]:
+    """Name sets by their folders, by their whole paths where two folders have the same name."""
+    names = [folder.resolve().name for folder in folders]
+    if len(set(names)) < len(names):
+        names = [str(folder.resolve()) for folder in folders]
+    if len(set(names)) < len(names):
+        raise InvalidArgument("a folder is given twice")
+    return names
+
+
+def _settings(arguments: argparse.Namespace, encoder: "taesr.Encoder") -> dict[str, Any]:
+    return {
+        "mode": arguments.mode,
+        "depth": arguments.depth,
+        "dim": arguments.dim or encoder.dimension,
+        "precision": arguments.precision,
+        "long_texts": arguments.long_texts if arguments.mode == "dense" else "chunk",
+        "split": arguments.split,
+        "model": str(encoder.source),
+        "fingerprint": encoder.fingerprint,
+        "arithmetic": encoder.precision,
+    }

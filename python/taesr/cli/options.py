@@ -1,0 +1,92 @@
+"""Options that several commands share, and the checks of their values.
+
+A value that can be wrong whatever the model (a negative number, an unknown word) is wrong usage and
+ends with exit code 2; what depends on the model or the collection is checked by the library.
+"""
+
+import argparse
+from pathlib import Path
+
+DEPTHS = ("easy", "medium", "hard", "auto")
+
+
+def positive(text: str) -> int:
+    """Parse a whole number from 1 on."""
+    try:
+        number = int(text)
+    except ValueError:
+        number = 0
+    if number < 1:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a whole number from 1 on")
+    return number
+
+
+def port(text: str) -> int:
+    """Parse a TCP port that a user may listen on."""
+    number = positive(text)
+    if number > 65535:
+        raise argparse.ArgumentTypeError(f"{number} is not a port (1 to 65535)")
+    return number
+
+
+def depth(text: str) -> str | int:
+    """Parse a depth: one of its names, or a number of recursions."""
+    if text in DEPTHS:
+        return text
+    try:
+        return positive(text)
+    except argparse.ArgumentTypeError:
+        names = ", ".join(DEPTHS)
+        raise argparse.ArgumentTypeError(f"{text!r} is not one of {names} or a number from 1 on") from None
+
+
+def words(text: str) -> str:
+    """Parse a query or question, which must not be blank."""
+    if not text.strip():
+        raise argparse.ArgumentTypeError("is empty")
+    return text
+
+
+def key_value(text: str) -> tuple[str, str]:
+    """Parse KEY=VALUE; the value may be empty and may hold further equals signs."""
+    key, equals, value = text.partition("=")
+    if not equals or not key:
+        raise argparse.ArgumentTypeError(f"{text!r} is not KEY=VALUE")
+    return key, value
+
+
+def add_collection(parser: argparse.ArgumentParser) -> None:
+    """Add --collection."""
+    parser.add_argument(
+        "--collection", type=Path, required=True, metavar="DIR", help="folder of the collection"
+    )
+
+
+def add_json(parser: argparse.ArgumentParser) -> None:
+    """Add --json."""
+    parser.add_argument("--json", action="store_true", help="print one JSON document and nothing else")
+
+
+def add_model(parser: argparse.ArgumentParser) -> None:
+    """Add --model."""
+    parser.add_argument(
+        "--model", type=Path, metavar="DIR", help="folder of the model (default: the bundled one)"
+    )
+
+
+def add_depth(parser: argparse.ArgumentParser, *, default: str = "auto") -> None:
+    """Add --depth."""
+    parser.add_argument(
+        "--depth",
+        type=depth,
+        default=default,
+        metavar="D",
+        help="recursions of the encoder: easy, medium, hard, auto or a number (default: %(default)s)",
+    )
+
+
+def add_dim(parser: argparse.ArgumentParser) -> None:
+    """Add --dim."""
+    parser.add_argument(
+        "--dim", type=positive, metavar="N", help="use the first N values of embeddings (default: all)"
+    )

@@ -1,0 +1,39 @@
+"""One module a format; each turns a file's content into text with sections."""
+
+import importlib
+from pathlib import PurePath
+from typing import Protocol, cast
+
+from taesr.ingest.detect import Content, detect
+from taesr.ingest.outcome import Parsed, UnreadableError
+
+# Part of every document's hash: raised when loaders give other text than before for the same file, so
+# that the next ingest reads files again that did not change.
+LOADER_VERSION = "1"
+
+
+class _Loader(Protocol):
+    def load(self, content: Content, data: bytes, max_pages: int) -> Parsed: ...
+
+
+def load(name: str, data: bytes, *, max_pages: int) -> Parsed:
+    """Text, title, sections and metadata of the file `name` with the bytes `data`.
+
+    Raises
+    ------
+    UnreadableError
+        With the reason, when there is no text in it.
+    """
+    content = detect(name, data)
+    loader = cast(_Loader, importlib.import_module(f"{__name__}.{content.format}"))
+    parsed = loader.load(content, data, max_pages)
+    if not parsed.text.strip():
+        raise UnreadableError("no text in it")
+    encoding = {"encoding": content.encoding} if content.encoding not in ("", "utf-8") else {}
+    return Parsed(
+        text=parsed.text,
+        title=parsed.title or PurePath(name).stem.replace("_", " ").replace("-", " ").strip(),
+        sections=parsed.sections,
+        metadata={**parsed.metadata, "format": content.format, "size": len(data), **encoding},
+        notes=content.notes + parsed.notes,
+    )

@@ -1,0 +1,201 @@
+#include "taesr/collection.h"
+
+#include <atomic>
+#include <cmath>
+#include <mutex>
+#include <system_error>
+
+#include "collection/derived_indexes.h"
+#include "collection/ingest.h"
+#include "store/document_store.h"
+#include "store/writer_lock.h"
+#include "taesr/errors.h"
+
+namespace taesr {
+namespace {
+
+namespace fs = std::filesystem;
+
+constexpr const char* kDatabaseFile = "collection.sqlite";
+constexpr const char* kLockFile = "collection.lock";
+constexpr std::size_t kMaxFilters = 64;
+
+/// Makes sure that there is a directory with a collection in it, or one that may become one.
+void prepare_directory(const fs::path& directory, const OpenOptions& options) {
+  std::error_code error;
+  const fs::file_status status = fs::status(directory, error);
+  if (fs::exists(status) && !fs::is_directory(status)) {
+    throw IoError("'" + directory.string() + "' is a file; a collection is a directory");
+  }
+  if (fs::exists(directory / kDatabaseFile, error)) return;
+  if (options.read_only || !options.create) {
+    const std::string reason = error ? " (" + error.message() + ")" : "";
+    throw IoError("no collection in '" + directory.string() + "'" + reason + "; check the path, or create it by " +
+                  (options.read_only ? "opening it for writing" : "opening it with create"));
+  }
+  fs::create_directories(directory, error);
+  if (error) throw IoError("cannot create the directory '" + directory.string() + "': " + error.message());
+}
+
+/// Files half written by a process that was killed. Nobody else writes here under the writer's lock.
+void sweep_unfinished_files(const fs::path& directory) {
+  std::error_code error;
+  for (const fs::directory_entry& entry : fs::directory_iterator(directory, error)) {
+    if (entry.path().filename().string().find(".idx.tmp-") != std::string::npos) fs::remove(entry.path(), error);
+  }
+}
+
+VectorSpace space_of(const Embedder* embedder) {
+  if (embedder == nullptr) throw InvalidArgument("a collection needs an embedder; none was given");
+  return {embedder->fingerprint(), embedder->dimension()};
+}
+
+/// `query` at length 1, so that scores are cosines.
+std::vector<float> normalised(std::span<const float> query, std::size_t dimension) {
+  if (query.empty() || query.size() > dimension) {
+    throw InvalidArgument("a query vector of " + std::to_string(query.size()) + " values; 1 to " +
+                          std::to_string(dimension) + " are allowed");
+  }
+  double squares = 0;
+  for (const float value : query) squares += double{value} * value;
+  if (!(squares > 0) || !std::isfinite(squares)) {
+    throw InvalidArgument("a query vector that is zero or not finite has no direction");
+  }
+  std::vector<float> unit(query.begin(), query.end());
+  for (float& value : unit) value = static_cast<float>(value / std::sqrt(squares));
+  return unit;
+}
+
+}  // namespace
+
+struct Collection::Impl {
+  Impl(const fs::path& directory, std::shared_ptr<const Embedder> model, const OpenOptions& options);
+  ~Impl();
+  void require_writer() const;
+  void refresh();
+  [[nodiscard]] std::optional<IdList> allowed_by(const Filter& filter) const;
+
+  std::shared_ptr<const Embedder> embedder;
+  std::unique_ptr<WriterLock> writer_lock;  // taken before the database is touched; none for readers
+  DocumentStore store;
+  DerivedIndexes indexes;
+  std::vector<std::string> notes;
+  std::mutex change_mutex;                    // held by whoever changes the indexes
+  std::atomic<std::int64_t> seen_version{0};  // of the data, by a reader
+};
+
+Collection::Impl::Impl(const fs::path& directory, std::shared_ptr<const Embedder> model, const OpenOptions& options)
+    : embedder(std::move(model)),
+      writer_lock(options.read_only ? nullptr : std::make_unique<WriterLock>(directory / kLockFile)),
+      store(directory / kDatabaseFile,
+            options.read_only ? DocumentStore::Access::kReadOnly : DocumentStore::Access::kReadWrite,
+            space_of(embedder.get())),
+      indexes(directory, space_of(embedder.get())) {
+  seen_version = store.data_version();
+  notes = indexes.open(store);
+  if (store.immutable()) {
+    notes.push_back("'" + directory.string() +
+                    "' cannot be written: opened as it is, and changes by others are not seen until it is reopened");
+  }
+  if (!writer_lock) return;
+  sweep_unfinished_files(directory);
+  if (notes.empty()) return;
+  try {
+    indexes.save();
+  } catch (const IoError& error) {
+    notes.push_back(std::string(error.what()) + ": the rebuilt indexes are in memory only");
+  }
+}
+
+Collection::Impl::~Impl() {
+  if (!writer_lock) return;
+  try {
+    indexes.save();
+  } catch (const std::exception&) {
+    // The rows are stored; the next opening finds the index files old and brings them up to date.
+  }
+}
+
+void Collection::Impl::require_writer() const {
+  if (!writer_lock) throw InvalidArgument("the collection is open read-only; open it for writing to change it");
+}
+
+/// Lets a reader see what other processes have committed.
+void Collection::Impl::refresh() {
+  if (writer_lock || store.immutable()) return;
+  const std::int64_t version = store.data_version();
+  if (version == seen_version) return;
+  const std::unique_lock lock(change_mutex, std::try_to_lock);
+  if (!lock) return;  // another thread is at it: this search sees the state before
+  indexes.catch_up(store);
+  seen_version = version;
+}
+
+std::optional<IdList> Collection::Impl::allowed_by(const Filter& filter) const {
+  if (filter.empty()) return std::nullopt;
+  if (filter.size() > kMaxFilters) {
+    throw InvalidArgument("a filter of " + std::to_string(filter.size()) + " keys; at most " +
+                          std::to_string(kMaxFilters) + " are allowed");
+  }
+  return store.chunks_matching(filter);
+}
+
+Collection Collection::open(const fs::path& directory, std::shared_ptr<const Embedder> embedder,
+                            const OpenOptions& options) {
+  static_cast<void>(space_of(embedder.get()));  // refuses a missing embedder before anything is created
+  prepare_directory(directory, options);
+  return Collection(std::make_unique<Impl>(directory, std::move(embedder), options));
+}
+
+Collection::Collection(std::unique_ptr<Impl> impl) : impl_(std::move(impl)) {}
+Collection::~Collection() = default;
+Collection::Collection(Collection&&) noexcept = default;
+Collection& Collection::operator=(Collection&&) noexcept = default;
+
+AddReport Collection::add(std::span<const Document> documents, const AddOptions& options) {
+  impl_->require_writer();
+  const std::lock_guard lock(impl_->change_mutex);
+  return Ingest(impl_->store, impl_->indexes, *impl_->embedder, options).run(documents);
+}
+
+std::size_t Collection::remove(std::span<const std::string> ids) {
+  impl_->require_writer();
+  const std::lock_guard lock(impl_->change_mutex);
+  const std::size_t removed = impl_->store.remove(ids);
+  impl_->indexes.catch_up(impl_->store);
+  impl_->indexes.save_if_much_changed();
+  return removed;
+}
+
+std::vector<Candidate> Collection::search_dense(std::span<const float> query, std::size_t k,
+                                                const Filter& filter) const {
+  const std::vector<float> unit = normalised(query, impl_->embedder->dimension());
+  impl_->refresh();
+  const auto allowed = impl_->allowed_by(filter);
+  return impl_->indexes.search_dense(unit, k, allowed ? &*allowed : nullptr);
+}
+
+std::vector<Candidate> Collection::search_keyword(const std::string& query, std::size_t k,
+                                                  const Filter& filter) const {
+  impl_->refresh();
+  const auto allowed = impl_->allowed_by(filter);
+  return impl_->indexes.search_keyword(query, k, allowed ? &*allowed : nullptr);
+}
+
+std::vector<StoredChunk> Collection::chunks(std::span<const std::int64_t> ids) const {
+  return impl_->store.chunks(ids);
+}
+
+std::vector<DocumentInfo> Collection::documents() const { return impl_->store.documents(); }
+
+std::optional<Document> Collection::document(const std::string& id) const { return impl_->store.document(id); }
+
+std::size_t Collection::document_count() const { return impl_->store.document_count(); }
+
+std::size_t Collection::chunk_count() const { return impl_->store.chunk_count(); }
+
+const Embedder& Collection::embedder() const { return *impl_->embedder; }
+
+const std::vector<std::string>& Collection::notes() const { return impl_->notes; }
+
+}  // namespace taesr

@@ -1,0 +1,24 @@
+#include "core/cpu.h"
+
+#if defined(__x86_64__)
+#include <cpuid.h>
+#endif
+
+namespace taesr {
+
+bool cpu_multiplies_bfloat16() {
+#if defined(__x86_64__)
+  unsigned eax = 0;
+  unsigned ebx = 0;
+  unsigned ecx = 0;
+  unsigned edx = 0;
+  if (__get_cpuid_count(7, 1, &eax, &ebx, &ecx, &edx) == 0) return false;
+  const bool avx512_bf16 = (eax & (1U << 5)) != 0;
+  // The operating system must save the AVX-512 registers, or the instructions fault.
+  return avx512_bf16 && __builtin_cpu_supports("avx512f") != 0;
+#else
+  return false;
+#endif
+}
+
+}  // namespace taesr

@@ -1,0 +1,20 @@
+#include "taesr/errors.h"
+
+#include "taesr/embedder.h"
+
+namespace taesr {
+
+// Destructors are defined here, out of line, so that each class has one home for its type
+// information: exceptions then match by type across the borders of shared libraries.
+Error::Error(const std::string& message) : std::runtime_error(message) {}
+Error::~Error() = default;
+InvalidArgument::~InvalidArgument() = default;
+IoError::~IoError() = default;
+FormatError::~FormatError() = default;
+VersionError::~VersionError() = default;
+ChecksumError::~ChecksumError() = default;
+ModelMismatch::~ModelMismatch() = default;
+
+Embedder::~Embedder() = default;
+
+}  // namespace taesr

@@ -1,0 +1,24 @@
+#pragma once
+
+#include <filesystem>
+
+#include "model/weights.h"
+#include "taesr/config.h"
+#include "taesr/export.h"
+
+namespace taesr {
+
+inline constexpr const char* kConfigFile = "config.json";
+inline constexpr const char* kWeightsFile = "model.safetensors";
+inline constexpr const char* kTokenizerFile = "tokenizer.model";
+
+/// Reads all tensors of a safetensors file into memory of their own, in the file's dtypes.
+[[nodiscard]] TAESR_API WeightMap load_weights(const std::filesystem::path& path);
+
+/// Writes contiguous CPU tensors as safetensors, atomically.
+TAESR_API void save_weights(const std::filesystem::path& path, const WeightMap& weights);
+
+/// Digest of a model folder's three files: equal for equal models, different otherwise.
+[[nodiscard]] std::string fingerprint_of(const std::filesystem::path& folder);
+
+}  // namespace taesr

@@ -1,0 +1,136 @@
+#include "store/document_store.h"
+
+#include <unistd.h>
+
+#include "taesr/errors.h"
+
+namespace taesr {
+namespace {
+
+constexpr std::string_view kDenseHead = "dense";
+
+void check_space(Database& database, const VectorSpace& space) {
+  const VectorSpace stored = read_space(database);
+  if (stored.fingerprint == space.fingerprint && stored.dimension == space.dimension) return;
+  throw ModelMismatch("the collection '" + database.path() + "' was made with model " + stored.fingerprint + " (" +
+                      std::to_string(stored.dimension) + " dimensions) and cannot be searched with model " +
+                      space.fingerprint + " (" + std::to_string(space.dimension) +
+                      " dimensions); open it with the original model, or ingest the documents into a new collection");
+}
+
+}  // namespace
+
+DocumentStore::DocumentStore(const std::filesystem::path& file, Access access, const VectorSpace& space)
+    : space_(space) {
+  if (access == Access::kReadWrite) {
+    open_for_writing(file, space);
+  } else {
+    open_for_reading(file, space);
+  }
+  pool_ = std::make_unique<ConnectionPool>(file, read_mode_);
+}
+
+void DocumentStore::open_for_writing(const std::filesystem::path& file, const VectorSpace& space) {
+  writer_.emplace(file, Database::Mode::kReadWrite);
+  if (is_blank(*writer_)) {
+    create_schema(*writer_, space);
+    return;
+  }
+  check_schema(*writer_);
+  // Without embeddings nothing ties the collection to the model that it was made with.
+  if (writer_->query_integer("SELECT EXISTS (SELECT 1 FROM embeddings)") == 0) write_space(*writer_, space);
+  check_space(*writer_, space);
+}
+
+void DocumentStore::open_for_reading(const std::filesystem::path& file, const VectorSpace& space) {
+  try {
+    watch_.emplace(file, Database::Mode::kReadOnly);
+    static_cast<void>(is_blank(*watch_));  // the first read is where a directory without write permission shows
+  } catch (const IoError&) {
+    // Write-ahead logging keeps a file of shared memory beside the database, which cannot be made
+    // here. Then nobody is writing either, and the file can be read as it is.
+    if (::access(file.parent_path().c_str(), W_OK) == 0) throw;
+    read_mode_ = Database::Mode::kImmutable;
+    watch_.emplace(file, read_mode_);
+  }
+  if (is_blank(*watch_)) {
+    throw IoError("'" + file.string() + "' is empty: its creation was interrupted or is still going on; open the "
+                  "collection for writing once to complete it");
+  }
+  check_schema(*watch_);
+  check_space(*watch_, space);
+}
+
+void DocumentStore::put(std::span<const PreparedDocument> documents) {
+  Transaction transaction(*writer_, Transaction::Kind::kWrite);
+  for (const PreparedDocument& prepared : documents) {
+    static_cast<void>(erase(prepared.document->id));
+    insert(prepared);
+  }
+  record_commit();
+  transaction.commit();
+}
+
+std::size_t DocumentStore::remove(std::span<const std::string> ids) {
+  Transaction transaction(*writer_, Transaction::Kind::kWrite);
+  std::size_t removed = 0;
+  for (const std::string& id : ids) removed += erase(id) ? 1 : 0;
+  if (removed == 0) return 0;
+  record_commit();
+  transaction.commit();
+  return removed;
+}
+
+bool DocumentStore::erase(const std::string& id) {
+  writer_->prepare("DELETE FROM documents WHERE id = ?").bind(1, id).run();
+  return writer_->query_integer("SELECT changes()") > 0;
+}
+
+void DocumentStore::insert(const PreparedDocument& prepared) {
+  const Document& document = *prepared.document;
+  writer_
+      ->prepare("INSERT INTO documents (id, title, text, source, metadata, content_hash) VALUES (?, ?, ?, ?, ?, ?)")
+      .bind(1, document.id)
+      .bind(2, document.title)
+      .bind(3, document.text)
+      .bind(4, document.source)
+      .bind(5, document.metadata)
+      .bind(6, prepared.content_hash)
+      .run();
+  const std::int64_t number = writer_->last_row_id();
+  Statement section = writer_->prepare("INSERT INTO sections VALUES (?, ?, ?, ?, ?)");
+  for (std::size_t i = 0; i < document.sections.size(); ++i) {
+    const Section& row = document.sections[i];
+    section.bind(1, number).bind(2, static_cast<std::int64_t>(i)).bind(3, row.path);
+    section.bind(4, static_cast<std::int64_t>(row.begin)).bind(5, static_cast<std::int64_t>(row.end)).run();
+  }
+  Statement property = writer_->prepare("INSERT OR IGNORE INTO properties VALUES (?, ?, ?)");
+  for (const auto& [key, value] : prepared.properties) property.bind(1, number).bind(2, key).bind(3, value).run();
+  insert_chunks(prepared, number);
+}
+
+void DocumentStore::insert_chunks(const PreparedDocument& prepared, std::int64_t number) {
+  Statement chunk_row = writer_->prepare(
+      "INSERT INTO chunks (document, section, text, begin_byte, end_byte, tokens) VALUES (?, ?, ?, ?, ?, ?)");
+  Statement embedding = writer_->prepare("INSERT INTO embeddings VALUES (?, ?, ?, ?, ?)");
+  for (std::size_t i = 0; i < prepared.chunks.size(); ++i) {
+    const Chunk& chunk = prepared.chunks[i];
+    chunk_row.bind(1, number).bind(2, chunk.section).bind(3, chunk.text);
+    chunk_row.bind(4, static_cast<std::int64_t>(chunk.begin)).bind(5, static_cast<std::int64_t>(chunk.end));
+    chunk_row.bind(6, static_cast<std::int64_t>(chunk.tokens)).run();
+    embedding.bind(1, writer_->last_row_id()).bind(2, kDenseHead).bind(3, space_.fingerprint);
+    embedding.bind(4, std::int64_t{prepared.depths.empty() ? 0 : prepared.depths[i]});
+    embedding.bind_bytes(5, std::as_bytes(prepared.vectors.row(i))).run();
+  }
+}
+
+void DocumentStore::record_commit() {
+  writer_->execute("INSERT INTO commits SELECT max(generation) + 1, random() FROM commits");
+}
+
+std::int64_t DocumentStore::data_version() const {
+  const std::lock_guard lock(watch_mutex_);
+  return watch_ ? watch_->query_integer("PRAGMA data_version") : 0;
+}
+
+}  // namespace taesr

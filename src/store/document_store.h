@@ -1,0 +1,85 @@
+#pragma once
+
+#include <cstdint>
+#include <filesystem>
+#include <memory>
+#include <mutex>
+#include <optional>
+#include <span>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include "store/connection_pool.h"
+#include "store/database.h"
+#include "store/revision.h"
+#include "store/schema.h"
+#include "taesr/collection.h"
+#include "taesr/document.h"
+#include "taesr/matrix.h"
+
+namespace taesr {
+
+/// What is stored for one document: its own row, and the rows made from it.
+struct PreparedDocument {
+  const Document* document = nullptr;
+  std::string content_hash;
+  std::vector<std::pair<std::string, std::string>> properties;  // what filters compare, from the metadata
+  std::vector<Chunk> chunks;
+  Matrix vectors;           // unit rows [chunks, dimension]
+  std::vector<int> depths;  // by chunk, or empty
+};
+
+/// The rows of a collection: documents, chunks and embeddings in one SQLite file.
+///
+/// Thread safety: const methods may be called from any thread; the others by one thread at a time.
+class DocumentStore {
+ public:
+  enum class Access { kReadWrite, kReadOnly };
+
+  /// Opens the file, or makes it where it is blank and may be written. Throws what check_schema
+  /// throws, and ModelMismatch when the embeddings inside belong to another space.
+  DocumentStore(const std::filesystem::path& file, Access access, const VectorSpace& space);
+
+  /// Stores documents in one transaction, each in place of an earlier one of the same id.
+  void put(std::span<const PreparedDocument> documents);
+
+  /// Removes documents in one transaction; returns how many there were.
+  std::size_t remove(std::span<const std::string> ids);
+
+  [[nodiscard]] std::optional<Document> document(const std::string& id) const;
+  [[nodiscard]] std::optional<std::string> content_hash(const std::string& id) const;
+  [[nodiscard]] std::vector<DocumentInfo> documents() const;
+  [[nodiscard]] std::vector<StoredChunk> chunks(std::span<const std::int64_t> ids) const;
+  [[nodiscard]] std::size_t document_count() const;
+  [[nodiscard]] std::size_t chunk_count() const;
+
+  /// Ids, ascending, of the chunks of documents that have all these properties.
+  [[nodiscard]] std::vector<std::int64_t> chunks_matching(const Collection::Filter& filter) const;
+
+  /// Changes whenever another process commits, and costs microseconds to ask.
+  [[nodiscard]] std::int64_t data_version() const;
+
+  /// A connection that sees one state of the rows until its transaction ends.
+  [[nodiscard]] ConnectionPool::Lease connection() const { return pool_->take(); }
+
+  /// True when the file cannot even be locked, so that changes by others are not noticed.
+  [[nodiscard]] bool immutable() const { return read_mode_ == Database::Mode::kImmutable; }
+
+ private:
+  void open_for_writing(const std::filesystem::path& file, const VectorSpace& space);
+  void open_for_reading(const std::filesystem::path& file, const VectorSpace& space);
+  void insert(const PreparedDocument& prepared);
+  void insert_chunks(const PreparedDocument& prepared, std::int64_t number);
+  [[nodiscard]] bool erase(const std::string& id);
+  void record_commit();
+
+  VectorSpace space_;
+  std::optional<Database> writer_;
+  Database::Mode read_mode_ = Database::Mode::kReadOnly;
+  std::unique_ptr<ConnectionPool> pool_;
+  mutable std::mutex watch_mutex_;
+  mutable std::optional<Database> watch_;  // data_version is relative to the connection that asks
+};
+
+}  // namespace taesr

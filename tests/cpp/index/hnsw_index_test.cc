@@ -1,0 +1,224 @@
+#include "index/hnsw_index.h"
+
+#include <gtest/gtest.h>
+
+#include <algorithm>
+#include <set>
+
+#include "index/top_k.h"
+#include "support/temporary_directory.h"
+#include "support/vectors.h"
+
+namespace taesr {
+namespace {
+
+using Vectors = std::vector<std::vector<float>>;
+
+std::int64_t id_of(std::size_t row) { return static_cast<std::int64_t>(3 * row + 1); }
+
+HnswIndex make_index(const Vectors& vectors, std::size_t dimension) {
+  HnswIndex index(dimension);
+  for (std::size_t i = 0; i < vectors.size(); ++i) index.append(id_of(i), vectors[i]);
+  index.link();
+  return index;
+}
+
+/// Cosines of prefixes in double precision, sorted.
+std::vector<Candidate> reference_search(const Vectors& vectors, const std::vector<float>& query, std::size_t k,
+                                        const std::set<std::int64_t>& left_out = {}) {
+  std::vector<Candidate> all;
+  for (std::size_t i = 0; i < vectors.size(); ++i) {
+    if (left_out.contains(id_of(i))) continue;
+    double product = 0;
+    double squares = 0;
+    double query_squares = 0;
+    for (std::size_t j = 0; j < query.size(); ++j) {
+      product += double{vectors[i][j]} * query[j];
+      squares += double{vectors[i][j]} * vectors[i][j];
+      query_squares += double{query[j]} * query[j];
+    }
+    all.push_back({id_of(i), static_cast<float>(product / std::sqrt(squares * query_squares))});
+  }
+  std::sort(all.begin(), all.end(), ranks_before);
+  if (all.size() > k) all.resize(k);
+  return all;
+}
+
+std::size_t overlap(const std::vector<Candidate>& a, const std::vector<Candidate>& b) {
+  std::set<std::int64_t> ids;
+  for (const Candidate& candidate : a) ids.insert(candidate.chunk);
+  return static_cast<std::size_t>(
+      std::count_if(b.begin(), b.end(), [&](const Candidate& c) { return ids.contains(c.chunk); }));
+}
+
+void expect_same(const std::vector<Candidate>& actual, const std::vector<Candidate>& expected) {
+  ASSERT_EQ(actual.size(), expected.size());
+  EXPECT_GE(overlap(actual, expected) + 1, expected.size());  // the last may tie with the one after
+  for (std::size_t i = 0; i < actual.size(); ++i) EXPECT_NEAR(actual[i].score, expected[i].score, 1e-5);
+}
+
+TEST(HnswIndex, RecallsWhatAnExactSearchFinds) {
+  std::mt19937 random(11);
+  const Vectors vectors = testing::clustered_vectors(random, 5000, 48, 60);
+  const HnswIndex index = make_index(vectors, 48);
+  for (const std::size_t k : {1, 10, 100}) {
+    std::size_t found = 0;
+    for (int i = 0; i < 100; ++i) {
+      std::vector<float> query = vectors[random() % vectors.size()];
+      for (float& value : query) value += 0.05f * std::normal_distribution<float>()(random);
+      testing::normalise(query);
+      const auto hits = index.search(query, k);
+      ASSERT_EQ(hits.size(), k);
+      EXPECT_TRUE(std::is_sorted(hits.begin(), hits.end(), ranks_before));
+      found += overlap(hits, reference_search(vectors, query, k));
+    }
+    EXPECT_GE(static_cast<double>(found) / (100.0 * static_cast<double>(k)), 0.95) << "k=" << k;
+  }
+}
+
+TEST(HnswIndex, RecallHoldsAfterHalfOfTheRowsWereReplaced) {
+  std::mt19937 random(12);
+  Vectors vectors = testing::clustered_vectors(random, 4000, 24, 40);
+  HnswIndex index = make_index(vectors, 24);
+  std::set<std::int64_t> gone;
+  for (int round = 0; round < 5; ++round) {
+    IdList removed;
+    while (removed.size() < 400) {
+      const std::int64_t id = id_of(random() % vectors.size());
+      if (gone.insert(id).second) removed.push_back(id);
+    }
+    std::sort(removed.begin(), removed.end());
+    index.remove(removed);
+    for (auto& vector : testing::clustered_vectors(random, 400, 24, 40)) {
+      index.append(id_of(vectors.size()), vector);
+      vectors.push_back(std::move(vector));
+    }
+    index.link();
+    if (index.needs_compaction()) index = index.compacted();
+  }
+  ASSERT_EQ(index.size(), vectors.size() - gone.size());
+  std::size_t found = 0;
+  for (int i = 0; i < 100; ++i) {
+    const auto query = testing::random_unit_vector(random, 24);
+    const auto hits = index.search(query, 10);
+    for (const Candidate& hit : hits) EXPECT_FALSE(gone.contains(hit.chunk));
+    found += overlap(hits, reference_search(vectors, query, 10, gone));
+  }
+  EXPECT_GE(found, 950u);
+}
+
+TEST(HnswIndex, ReturnsAsManyAsThereAreForEveryKAndEveryShareOfDeletions) {
+  std::mt19937 random(13);
+  for (const std::size_t n : {std::size_t{1}, std::size_t{50}, HnswIndex::kExactBelow + 300}) {
+    const Vectors vectors = testing::clustered_vectors(random, n, 8, 5);
+    const auto query = testing::random_unit_vector(random, 8);
+    for (const double share : {0.0, 0.1, 0.29, 0.5, 0.9, 1.0}) {
+      HnswIndex index = make_index(vectors, 8);
+      const auto deleted = static_cast<std::size_t>(share * static_cast<double>(n));
+      IdList gone;
+      for (std::size_t i = 0; i < deleted; ++i) gone.push_back(id_of(i));
+      index.remove(gone);
+      for (const bool compact : {false, true}) {
+        if (compact) index = index.compacted();
+        for (const std::size_t k : {std::size_t{0}, std::size_t{1}, n / 20, n, n + 1, 10 * n}) {
+          EXPECT_EQ(index.search(query, k).size(), std::min(k, n - deleted)) << n << " " << share << " " << k;
+        }
+      }
+    }
+  }
+}
+
+TEST(HnswIndex, SmallIndexesAreExact) {
+  std::mt19937 random(14);
+  const Vectors vectors = testing::clustered_vectors(random, 500, 20, 10);
+  const HnswIndex index = make_index(vectors, 20);
+  for (int i = 0; i < 20; ++i) {
+    const auto query = testing::random_unit_vector(random, 20);
+    expect_same(index.search(query, 15), reference_search(vectors, query, 15));
+  }
+}
+
+TEST(HnswIndex, PrefixesAreComparedExactlyAndRenormalised) {
+  std::mt19937 random(15);
+  const Vectors vectors = testing::clustered_vectors(random, 3000, 32, 10);
+  const HnswIndex index = make_index(vectors, 32);
+  for (const std::size_t length : {1, 2, 7, 16, 31}) {
+    auto query = testing::random_unit_vector(random, 32);
+    query.resize(length);
+    testing::normalise(query);
+    const auto hits = index.search(query, 10);
+    const auto expected = reference_search(vectors, query, 10);
+    ASSERT_EQ(hits.size(), expected.size());
+    for (std::size_t i = 0; i < hits.size(); ++i) EXPECT_NEAR(hits[i].score, expected[i].score, 2e-5) << length;
+  }
+}
+
+TEST(HnswIndex, KeepsToTheAllowedIds) {
+  std::mt19937 random(16);
+  const Vectors vectors = testing::clustered_vectors(random, 6000, 16, 20);
+  const HnswIndex index = make_index(vectors, 16);
+  for (const std::size_t every : {2, 7, 100, 3000}) {
+    IdList allowed;
+    std::set<std::int64_t> left_out;
+    for (std::size_t i = 0; i < vectors.size(); ++i) {
+      if (i % every == 0) {
+        allowed.push_back(id_of(i));
+      } else {
+        left_out.insert(id_of(i));
+      }
+    }
+    allowed.push_back(1 << 30);  // unknown
+    std::size_t found = 0;
+    std::size_t wanted = 0;
+    for (int i = 0; i < 50; ++i) {
+      const auto query = testing::random_unit_vector(random, 16);
+      const auto hits = index.search(query, 10, &allowed);
+      const auto expected = reference_search(vectors, query, 10, left_out);
+      ASSERT_EQ(hits.size(), expected.size());
+      for (const Candidate& hit : hits) EXPECT_FALSE(left_out.contains(hit.chunk));
+      found += overlap(hits, expected);
+      wanted += expected.size();
+    }
+    EXPECT_GE(static_cast<double>(found), 0.95 * static_cast<double>(wanted)) << "every " << every;
+  }
+}
+
+TEST(HnswIndex, FindsTheSameAfterSavingAndLoading) {
+  std::mt19937 random(17);
+  for (const std::size_t n : {0, 100, 3000}) {
+    const Vectors vectors = testing::clustered_vectors(random, n, 16, 20);
+    HnswIndex index = make_index(vectors, 16);
+    if (n > 0) index.remove({id_of(0), id_of(7), id_of(n - 1)});
+    const testing::TemporaryDirectory directory;
+    const auto path = directory.path() / "dense.idx";
+    write_index_file(path, {IndexKind::kDense, "model", {1, 2}}, index.save());
+    HnswIndex loaded = HnswIndex::load(IndexFile(path), 16);
+    EXPECT_EQ(loaded.live_ids(), index.live_ids());
+    EXPECT_EQ(loaded.last_id(), index.last_id());
+    for (int i = 0; i < 30; ++i) {
+      const auto query = testing::random_unit_vector(random, 16);
+      const auto before = index.search(query, 10);
+      const auto after = loaded.search(query, 10);
+      ASSERT_EQ(before.size(), after.size());
+      for (std::size_t j = 0; j < before.size(); ++j) EXPECT_EQ(before[j].chunk, after[j].chunk);
+    }
+    // A loaded graph grows like one that was made here.
+    for (std::size_t i = n; i < n + 500; ++i) loaded.append(id_of(i), testing::random_unit_vector(random, 16));
+    loaded.link();
+    EXPECT_EQ(loaded.size(), n + 500 - (n > 0 ? 3 : 0));
+    EXPECT_EQ(loaded.search(testing::random_unit_vector(random, 16), 20).size(), 20u);
+  }
+}
+
+TEST(HnswIndex, EqualVectorsAreFoundInOrderOfTheirIds) {
+  HnswIndex index(4);
+  const std::vector<float> vector = {0.5f, 0.5f, 0.5f, 0.5f};
+  for (std::int64_t id = 1; id <= 10; ++id) index.append(id, vector);
+  index.link();
+  const auto hits = index.search(vector, 3);
+  ASSERT_EQ(hits.size(), 3u);
+  for (std::int64_t i = 0; i < 3; ++i) EXPECT_EQ(hits[static_cast<std::size_t>(i)].chunk, i + 1);
+}
+
+}  // namespace
+}  // namespace taesr

@@ -1,0 +1,150 @@
+"""taesr search, ask and chat."""
+
+import json
+from pathlib import Path
+from types import SimpleNamespace
+
+import pytest
+from fake_library import FakeCollection, FakeEncoder, Run, hit
+
+from taesr.answer import Answer, Citation
+
+pytestmark = pytest.mark.usefixtures("fake_library")
+
+TIMINGS = {"encode": 1.0, "retrieve": 1.0, "read": 1.0, "generate": 0.1, "total": 3.1}
+
+
+def test_json_is_the_documented_document_and_nothing_else(run: Run, tmp_path: Path) -> None:
+    outcome = run("search", "reset", "--collection", tmp_path, "--json")
+    document = json.loads(outcome.out)
+    assert (outcome.code, outcome.err) == (0, "")
+    assert set(document) == {"hits", "depth", "timings"}
+    assert document["hits"][0] == {
+        "document": "a.md",
+        "section": "Account > Security",
+        "text": "Choose  forgotten\npassword.",
+        "score": 0.5,
+        "ranks": {"dense": 1, "keyword": 2},
+        "scores": {"dense": 0.75, "keyword": 4.5},
+        "title": "A title",
+        "source": "/docs/a.md",
+    }
+    assert document["timings"]["total"] == 1.5
+
+
+def test_options_reach_the_collection(run: Run, tmp_path: Path) -> None:
+    run(
+        *("search", "reset", "--collection", tmp_path, "-k", "3", "--mode", "dense", "--depth", "6"),
+        *("--dim", "64", "--filter", "product=word", "--filter", "note=a=b"),
+    )
+    assert FakeCollection.opened == [(tmp_path, {"encoder": None, "create": False, "read_only": True})]
+    assert FakeCollection.calls == [
+        (
+            "search",
+            "reset",
+            {"k": 3, "mode": "dense", "depth": 6, "dim": 64, "filter": {"product": "word", "note": "a=b"}},
+        )
+    ]
+
+
+def test_defaults_are_ten_hybrid_hits_at_automatic_depth(run: Run, tmp_path: Path) -> None:
+    run("search", "reset", "--collection", tmp_path)
+    expected = {"k": 10, "mode": "hybrid", "depth": "auto", "dim": None, "filter": None}
+    assert FakeCollection.calls[0][2] == expected
+
+
+def test_named_model_is_loaded(run: Run, tmp_path: Path) -> None:
+    run("search", "reset", "--collection", tmp_path, "--model", tmp_path / "mine")
+    assert FakeEncoder.loaded == [tmp_path / "mine"]
+    assert isinstance(FakeCollection.opened[0][1]["encoder"], FakeEncoder)
+
+
+def test_text_output_has_place_score_and_passage(run: Run, tmp_path: Path) -> None:
+    lines = run("search", "reset", "--collection", tmp_path).out.splitlines()
+    assert lines[0] == "1. a.md > Account > Security   0.5000 (dense 1, keyword 2)"
+    assert lines[1] == "   Choose forgotten password."
+    assert lines[-1] == "1 hits in 1.5 ms, depth 3"
+
+
+def test_long_passage_is_cut_for_people_and_whole_for_programs(
+    run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    text = "word " * 5000
+    monkeypatch.setattr(FakeCollection, "hits", [hit("a.md", text, 1.0)])
+    assert len(run("search", "x", "--collection", tmp_path).out) < 1000
+    assert json.loads(run("search", "x", "--collection", tmp_path, "--json").out)["hits"][0]["text"] == text
+
+
+@pytest.mark.parametrize(("mode", "head"), [("sparse", "sparse"), ("late", "late-interaction")])
+def test_mode_without_its_head_says_so(run: Run, tmp_path: Path, mode: str, head: str) -> None:
+    outcome = run("search", "x", "--collection", tmp_path, "--mode", mode, "--json")
+    assert outcome == (1, "", f"taesr: the model has no {head} head; use --mode hybrid, dense or keyword\n")
+
+
+def test_repairs_of_the_collection_are_told_on_stderr(
+    run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(FakeCollection, "notes", ["dense.idx was damaged and has been built again"])
+    outcome = run("search", "x", "--collection", tmp_path, "--json")
+    assert outcome.err == "taesr: dense.idx was damaged and has been built again\n"
+    assert json.loads(outcome.out)["depth"] == 3
+
+
+def _answer(*, confident: bool) -> Answer:
+    text = "Choose forgotten password. [1]" if confident else "I'm not sure."
+    citation = Citation(
+        number=1,
+        document="a.md",
+        section="Account",
+        text="Intro. Choose forgotten password.",
+        score=0.8,
+        source="/docs/a.md",
+        title="A",
+        highlights=((7, 33),) if confident else (),
+    )
+    return Answer(text, confident, (citation,), TIMINGS, depth=3, confidence=0.9)
+
+
+@pytest.fixture
+def bot(monkeypatch: pytest.MonkeyPatch) -> SimpleNamespace:
+    """Put a bot in place that is sure of everything but the weather."""
+    state = SimpleNamespace(asked=[])
+
+    def ask(question: str) -> Answer:
+        state.asked.append(question)
+        return _answer(confident="weather" not in question)
+
+    monkeypatch.setattr("taesr.answer.SupportBot", lambda collection: SimpleNamespace(ask=ask))
+    return state
+
+
+def test_ask_prints_the_answer_and_its_sources(run: Run, tmp_path: Path, bot: SimpleNamespace) -> None:
+    outcome = run("ask", "How do I reset it?", "--collection", tmp_path)
+    assert outcome.code == 0
+    assert outcome.out.split("\n\n") == [
+        "Choose forgotten password. [1]",
+        "Sources",
+        "[1] a.md > Account\n    Choose forgotten password.\n    /docs/a.md\n",
+    ]
+
+
+def test_ask_that_is_not_sure_is_no_failure(run: Run, tmp_path: Path, bot: SimpleNamespace) -> None:
+    outcome = run("ask", "What is the weather?", "--collection", tmp_path)
+    assert outcome.code == 0
+    assert outcome.out.startswith("I'm not sure.\n\nClosest sources\n\n[1] a.md > Account")
+
+
+def test_ask_json_is_the_answer_document(run: Run, tmp_path: Path, bot: SimpleNamespace) -> None:
+    outcome = run("ask", "How?", "--collection", tmp_path, "--json")
+    document = json.loads(outcome.out)
+    assert {"answer", "confident", "citations", "timings"} <= set(document)
+    assert {"number", "document", "section", "text", "score"} <= set(document["citations"][0])
+    assert outcome.err == ""
+
+
+def test_chat_answers_every_line_of_its_input(run: Run, tmp_path: Path, bot: SimpleNamespace) -> None:
+    outcome = run("chat", "--collection", tmp_path, stdin=b"first?\n\n  second, the weather?  \n")
+    assert outcome.code == 0
+    assert bot.asked == ["first?", "second, the weather?"]
+    assert outcome.out.count("Sources") == 1
+    assert outcome.out.count("Closest sources") == 1
