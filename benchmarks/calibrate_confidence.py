@@ -19,10 +19,10 @@ import random
 import shlex
 import sys
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, TextIO
+from typing import Any, Literal, TextIO
 
 import numpy as np
 import numpy.typing as npt
@@ -56,6 +56,28 @@ class Source:
     name: str
     documents: list[taesr.Document]
     cases: list[Case]
+
+
+class RememberingEncoder:
+    """Embeds a text once: many questions are about the same paragraphs."""
+
+    def __init__(self, encoder: taesr.Encoder) -> None:
+        self._encoder = encoder
+        self._known: dict[tuple[str, str, str | int], npt.NDArray[np.float32]] = {}
+
+    def encode(
+        self,
+        texts: Sequence[str],
+        *,
+        role: Literal["query", "passage"] = "passage",
+        depth: str | int = "auto",
+    ) -> npt.NDArray[np.float32]:
+        """As `taesr.Encoder.encode`."""
+        new = [text for text in dict.fromkeys(texts) if (text, role, depth) not in self._known]
+        if new:
+            vectors = self._encoder.encode(new, role=role, depth=depth)
+            self._known |= {(text, role, depth): row for text, row in zip(new, vectors, strict=True)}
+        return np.stack([self._known[text, role, depth] for text in texts])
 
 
 def open_text(path: Path) -> TextIO:
@@ -121,11 +143,12 @@ def measure(
         taesr.Collection.open(folder, encoder=encoder) as collection,
     ):
         collection.add(source.documents)
+        reader = RememberingEncoder(encoder)
         for kind in sorted(by_kind):
             cases = draw.sample(by_kind[kind], min(limit, len(by_kind[kind])))
             for number, case in enumerate(cases):
                 hits = collection.search(case.question, k=POOL).hits
-                evidence = read(case.question, hits, encoder, k=READ)
+                evidence = read(case.question, hits, reader, k=READ)
                 values = confidence.features(hits, evidence)
                 was_read = any(passage.document == case.document for passage in evidence.passages)
                 yield kind, was_read, np.array([values[name] for name in confidence.FEATURES])
@@ -134,6 +157,21 @@ def measure(
 
 
 def fit(values: Floats, labels: Floats, weights: Floats) -> tuple[float, Floats]:
+    """Logistic regression whose slopes are not negative: every feature speaks for an answer.
+
+    Where two features say nearly the same, a free fit plays them off against each other, and a better
+    match can then lower the probability. The feature with the lowest slope is left out until none is.
+    """
+    used = list(range(values.shape[1]))
+    while True:
+        intercept, slopes = fit_freely(values[:, used], labels, weights)
+        if slopes.min() >= 0:
+            break
+        used.pop(int(slopes.argmin()))
+    return intercept, np.bincount(used, slopes, values.shape[1])
+
+
+def fit_freely(values: Floats, labels: Floats, weights: Floats) -> tuple[float, Floats]:
     """Logistic regression with a small ridge, by Newton's method on standardised features."""
     mean, spread = values.mean(0), values.std(0) + 1e-9
     design = np.c_[np.ones(len(values)), (values - mean) / spread]

@@ -7,7 +7,6 @@ if(NOT TARGET SQLite3::SQLite3)  # the name since CMake 4.3
   add_library(SQLite3::SQLite3 ALIAS SQLite::SQLite3)
 endif()
 find_package(nlohmann_json 3.10 REQUIRED)
-find_package(Eigen3 3.4 REQUIRED NO_MODULE)
 include(sentencepiece)
 include(hnswlib)
 include(libtorch)

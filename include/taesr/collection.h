@@ -29,8 +29,8 @@ struct AddOptions {
   ChunkOptions chunking;
   std::string depth = "auto";  // of the passages' embeddings
   bool replace = false;        // embed again even where the content hash is unchanged
-  /// Called with (documents done, documents in all); returning false stops after the current batch,
-  /// and what was committed by then stays.
+  /// Called with (documents done, documents in all) after each batch; returning false or throwing stops
+  /// there, and what was committed by then stays. It may search the collection, but not change it.
   std::function<bool(std::size_t, std::size_t)> progress;
 };
 
@@ -76,7 +76,7 @@ struct DocumentInfo {
 /// the collection as it was after the last batch that was committed.
 ///
 /// Thread safety: const methods may be called concurrently; `add` and `remove` exclude each other
-/// and searches see either the state before or the state after.
+/// and searches see either the state before a batch or the state after.
 class TAESR_API Collection {
  public:
   /// Throws IoError, FormatError or VersionError for a directory or file that cannot be used, and
@@ -87,7 +87,8 @@ class TAESR_API Collection {
   Collection(Collection&&) noexcept;
   Collection& operator=(Collection&&) noexcept;
 
-  /// Adds new documents and replaces those whose content hash differs.
+  /// Adds new documents and replaces those whose content hash differs. Throws InvalidArgument, before
+  /// anything is stored, for a document or option that cannot be used and for a read-only collection.
   AddReport add(std::span<const Document> documents, const AddOptions& options = {});
 
   /// Removes documents by id; unknown ids are ignored. Returns how many were removed.
@@ -96,7 +97,8 @@ class TAESR_API Collection {
   /// Nearest chunks to `query` (a unit vector of embedder().dimension() values, or a prefix of one,
   /// 1 to dimension(), which is compared with the equal prefix of the chunks, both renormalised).
   /// At most k, best first; fewer when there are fewer. Score: cosine.
-  /// `filter`, here and below: only chunks of documents whose metadata has these keys with these values.
+  /// `filter`, here and below: only chunks of documents whose metadata has these keys with these values,
+  /// at most 64. Numbers and booleans compare as JSON writes them; a list matches by any of its items.
   using Filter = std::map<std::string, std::string>;
   [[nodiscard]] std::vector<Candidate> search_dense(std::span<const float> query, std::size_t k,
                                                     const Filter& filter = {}) const;

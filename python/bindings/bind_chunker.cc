@@ -39,7 +39,8 @@ std::vector<Chunk> chunk(const Document& document, const ChunkOptions& options,
     try {
       return tokens.cast<std::size_t>();
     } catch (const py::cast_error&) {
-      throw InvalidArgument("count_tokens returned " + std::string(py::repr(tokens)) + ", not an int of 0 or more");
+      throw InvalidArgument("count_tokens returned " + std::string(py::repr(tokens)) +
+                            ", not an int of 0 or more");
     }
   });
 }
@@ -53,10 +54,12 @@ std::vector<std::pair<std::size_t, std::size_t>> sentence_offsets(const std::str
 std::string quoted(const std::string& text) { return std::string(py::repr(py::str(text))); }
 
 void register_document(py::module_& module) {
-  py::class_<Section>(module, "Section",
-                      "A titled part of a document: its headings joined by ' > ', and the bytes [begin, end) of the "
-                      "UTF-8 text that it takes. Offsets are bytes, not characters.")
-      .def(py::init<std::string, std::size_t, std::size_t>(), py::arg("path"), py::arg("begin"), py::arg("end"))
+  py::class_<Section>(
+      module, "Section",
+      "A titled part of a document: its headings joined by ' > ', and the bytes [begin, end) of the "
+      "UTF-8 text that it takes. Offsets are bytes, not characters.")
+      .def(py::init<std::string, std::size_t, std::size_t>(), py::arg("path"), py::arg("begin"),
+           py::arg("end"))
       .def_readonly("path", &Section::path)
       .def_readonly("begin", &Section::begin, "First byte.")
       .def_readonly("end", &Section::end, "Byte behind the last.")
@@ -65,13 +68,15 @@ void register_document(py::module_& module) {
                ", end=" + std::to_string(section.end) + ")";
       });
 
-  py::class_<Document>(module, "Document",
-                       "A text to search. Section offsets are bytes of the UTF-8 text; `metadata` is one JSON object "
-                       "as a string; an empty `content_hash` is filled in from the content when it is added.")
+  py::class_<Document>(
+      module, "Document",
+      "A text to search. Section offsets are bytes of the UTF-8 text; `metadata` is one JSON object "
+      "as a string; an empty `content_hash` is filled in from the content when it is added.")
       .def(py::init([](std::string id, std::string text, std::string title, std::vector<Section> sections,
                        std::string source, std::string metadata, std::string content_hash) {
-             return Document{std::move(id),     std::move(title),  std::move(text),        std::move(sections),
-                             std::move(source), std::move(metadata), std::move(content_hash)};
+             return Document{std::move(id),          std::move(title),  std::move(text),
+                             std::move(sections),    std::move(source), std::move(metadata),
+                             std::move(content_hash)};
            }),
            py::kw_only(), py::arg("id"), py::arg("text"), py::arg("title") = "",
            py::arg("sections") = std::vector<Section>(), py::arg("source") = "", py::arg("metadata") = "{}",
@@ -91,11 +96,13 @@ void register_document(py::module_& module) {
 }
 
 void register_chunk(py::module_& module) {
-  py::class_<ChunkOptions>(module, "ChunkOptions", "How documents are cut; sizes are in the counter's tokens.")
-      .def(py::init<std::size_t, std::size_t>(), py::kw_only(), py::arg("max_tokens") = ChunkOptions().max_tokens,
-           py::arg("overlap") = ChunkOptions().overlap)
+  py::class_<ChunkOptions>(module, "ChunkOptions",
+                           "How documents are cut; sizes are in the counter's tokens.")
+      .def(py::init<std::size_t, std::size_t>(), py::kw_only(),
+           py::arg("max_tokens") = ChunkOptions().max_tokens, py::arg("overlap") = ChunkOptions().overlap)
       .def_readwrite("max_tokens", &ChunkOptions::max_tokens, "200 to 800; a chunk is never longer.")
-      .def_readwrite("overlap", &ChunkOptions::overlap, "50 to 100; repeated between neighbours of one section.")
+      .def_readwrite("overlap", &ChunkOptions::overlap,
+                     "50 to 100; repeated between neighbours of one section.")
       .def("__repr__", [](const ChunkOptions& options) {
         return "ChunkOptions(max_tokens=" + std::to_string(options.max_tokens) +
                ", overlap=" + std::to_string(options.overlap) + ")";
@@ -120,12 +127,13 @@ void register_chunk(py::module_& module) {
 void register_chunker(py::module_& module) {
   register_document(module);
   register_chunk(module);
-  module.def("chunk_document", &chunk, py::arg("document"), py::arg("options") = ChunkOptions(),
-             py::arg("count_tokens") = py::none(),
-             "Cuts a document into chunks at paragraph and sentence ends, with overlap inside a section.\n\n"
-             "`count_tokens(text)` returns the length of a text in tokens; without it, words are counted. Every\n"
-             "character that is not white space lies in a chunk, and no chunk has more than `max_tokens`. Raises\n"
-             "InvalidArgument for options out of range and sections that do not fit the text.");
+  module.def(
+      "chunk_document", &chunk, py::arg("document"), py::arg("options") = ChunkOptions(),
+      py::arg("count_tokens") = py::none(),
+      "Cuts a document into chunks at paragraph and sentence ends, with overlap inside a section.\n\n"
+      "`count_tokens(text)` returns the length of a text in tokens; without it, words are counted. Every\n"
+      "character that is not white space lies in a chunk, and no chunk has more than `max_tokens`. Raises\n"
+      "InvalidArgument for options out of range and sections that do not fit the text.");
   module.def("split_sentences", &sentence_offsets, py::arg("text"), py::call_guard<py::gil_scoped_release>(),
              "The sentences of a text as pairs (begin, end) of offsets into its UTF-8 bytes, in order.");
 }

@@ -75,8 +75,9 @@ class OpenCollection {
   std::shared_ptr<Collection> collection_;
 };
 
-AddReport add(const OpenCollection& self, const std::vector<Document>& documents, const ChunkOptions& chunking,
-              const std::string& depth, bool replace, const std::optional<py::function>& progress) {
+AddReport add(const OpenCollection& self, const std::vector<Document>& documents,
+              const ChunkOptions& chunking, const std::string& depth, bool replace,
+              const std::optional<py::function>& progress) {
   AddOptions options;
   options.chunking = chunking;
   options.depth = depth;
@@ -106,8 +107,9 @@ SearchResult search_collection(const OpenCollection& self, const std::string& qu
 }
 
 void register_rows(py::module_& module) {
-  py::class_<StoredChunk>(module, "StoredChunk",
-                          "A chunk with the document that it belongs to. Offsets are bytes of the UTF-8 text.")
+  py::class_<StoredChunk>(
+      module, "StoredChunk",
+      "A chunk with the document that it belongs to. Offsets are bytes of the UTF-8 text.")
       .def_readonly("id", &StoredChunk::id)
       .def_readonly("document", &StoredChunk::document, "Id of the document.")
       .def_readonly("title", &StoredChunk::title)
@@ -120,7 +122,8 @@ void register_rows(py::module_& module) {
       .def_property_readonly("tokens", [](const StoredChunk& self) { return self.chunk.tokens; })
       .def("__repr__", [](const StoredChunk& self) {
         return "StoredChunk(id=" + std::to_string(self.id) + ", document=" + quoted(self.document) +
-               ", section=" + quoted(self.chunk.section) + ", " + std::to_string(self.chunk.tokens) + " tokens)";
+               ", section=" + quoted(self.chunk.section) + ", " + std::to_string(self.chunk.tokens) +
+               " tokens)";
       });
 
   py::class_<DocumentInfo>(module, "DocumentInfo", "One document of a collection, without its text.")
@@ -141,7 +144,8 @@ void register_rows(py::module_& module) {
       .def_readonly("chunks", &AddReport::chunks, "Embedded by this call.")
       .def("__repr__", [](const AddReport& self) {
         return "AddReport(added=" + std::to_string(self.added) + ", updated=" + std::to_string(self.updated) +
-               ", unchanged=" + std::to_string(self.unchanged) + ", chunks=" + std::to_string(self.chunks) + ")";
+               ", unchanged=" + std::to_string(self.unchanged) + ", chunks=" + std::to_string(self.chunks) +
+               ")";
       });
 }
 
@@ -152,7 +156,8 @@ void register_results(py::module_& module) {
       .def_readonly("ranks", &Hit::ranks, "By head, from 1; only of heads that found the chunk.")
       .def_readonly("scores", &Hit::scores, "By head.")
       .def("__repr__", [](const Hit& self) {
-        return "Hit(document=" + quoted(self.chunk.document) + ", section=" + quoted(self.chunk.chunk.section) +
+        return "Hit(document=" + quoted(self.chunk.document) +
+               ", section=" + quoted(self.chunk.chunk.section) +
                ", score=" + std::string(py::repr(py::float_(self.score))) +
                ", ranks=" + std::string(py::repr(py::cast(self.ranks))) + ")";
       });
@@ -163,66 +168,81 @@ void register_results(py::module_& module) {
       .def_property_readonly(
           "timings",
           [](const SearchResult& self) {
-            return py::dict(py::arg("encode") = self.timings.encode, py::arg("retrieve") = self.timings.retrieve,
+            return py::dict(py::arg("encode") = self.timings.encode,
+                            py::arg("retrieve") = self.timings.retrieve,
                             py::arg("total") = self.timings.total);
           },
           "Milliseconds: encode, retrieve, total.")
       .def("__len__", [](const SearchResult& self) { return self.hits.size(); })
       .def("__repr__", [](const SearchResult& self) {
-        return "SearchResult(" + std::to_string(self.hits.size()) + " hits, depth=" + std::to_string(self.depth) + ")";
+        return "SearchResult(" + std::to_string(self.hits.size()) +
+               " hits, depth=" + std::to_string(self.depth) + ")";
       });
 }
 
 void register_searches(py::class_<OpenCollection>& type) {
   type.def("search", &search_collection, py::arg("query"), py::kw_only(), py::arg("k") = 10,
-           py::arg("mode") = "hybrid", py::arg("depth") = "auto", py::arg("dim") = 0, py::arg("candidates") = 100,
-           py::arg("rrf_k") = 60.0, py::arg("filter") = Collection::Filter(),
-           "Best chunks for a query. `mode` is dense, keyword or hybrid; `dim` is a prefix of the vectors, 0 for all.")
-      .def("search_dense",
-           [](const OpenCollection& self, const FloatArray& query, std::size_t k, const Collection::Filter& filter) {
-             if (query.ndim() != 1) throw InvalidArgument("a query vector must have one axis");
-             const std::span<const float> vector(query.data(), static_cast<std::size_t>(query.size()));
-             return to_pairs(self.run([&](const Collection& c) { return c.search_dense(vector, k, filter); }));
-           },
-           py::arg("query"), py::arg("k"), py::kw_only(), py::arg("filter") = Collection::Filter(),
-           "Pairs (chunk id, cosine), best first, for a vector or a prefix of one.")
-      .def("search_keyword",
-           [](const OpenCollection& self, const std::string& query, std::size_t k, const Collection::Filter& filter) {
-             return to_pairs(self.run([&](const Collection& c) { return c.search_keyword(query, k, filter); }));
-           },
-           py::arg("query"), py::arg("k"), py::kw_only(), py::arg("filter") = Collection::Filter(),
-           "Pairs (chunk id, BM25 score), best first.")
-      .def("chunks",
-           [](const OpenCollection& self, const std::vector<std::int64_t>& ids) {
-             return self.run([&](const Collection& c) { return c.chunks(ids); });
-           },
-           py::arg("ids"), "Stored chunks in the order asked for; ids that are gone are left out.");
+           py::arg("mode") = "hybrid", py::arg("depth") = "auto", py::arg("dim") = 0,
+           py::arg("candidates") = 100, py::arg("rrf_k") = 60.0, py::arg("filter") = Collection::Filter(),
+           "Best chunks for a query. `mode` is dense, keyword or hybrid; `dim` is a prefix of the vectors, 0 "
+           "for all.")
+      .def(
+          "search_dense",
+          [](const OpenCollection& self, const FloatArray& query, std::size_t k,
+             const Collection::Filter& filter) {
+            if (query.ndim() != 1) throw InvalidArgument("a query vector must have one axis");
+            const std::span<const float> vector(query.data(), static_cast<std::size_t>(query.size()));
+            return to_pairs(self.run([&](const Collection& c) { return c.search_dense(vector, k, filter); }));
+          },
+          py::arg("query"), py::arg("k"), py::kw_only(), py::arg("filter") = Collection::Filter(),
+          "Pairs (chunk id, cosine), best first, for a vector or a prefix of one.")
+      .def(
+          "search_keyword",
+          [](const OpenCollection& self, const std::string& query, std::size_t k,
+             const Collection::Filter& filter) {
+            return to_pairs(
+                self.run([&](const Collection& c) { return c.search_keyword(query, k, filter); }));
+          },
+          py::arg("query"), py::arg("k"), py::kw_only(), py::arg("filter") = Collection::Filter(),
+          "Pairs (chunk id, BM25 score), best first.")
+      .def(
+          "chunks",
+          [](const OpenCollection& self, const std::vector<std::int64_t>& ids) {
+            return self.run([&](const Collection& c) { return c.chunks(ids); });
+          },
+          py::arg("ids"), "Stored chunks in the order asked for; ids that are gone are left out.");
 }
 
 void register_contents(py::class_<OpenCollection>& type) {
   type.def("add", &add, py::arg("documents"), py::kw_only(), py::arg("chunking") = ChunkOptions(),
            py::arg("depth") = "auto", py::arg("replace") = false, py::arg("progress") = py::none(),
-           "Adds new documents and replaces changed ones. `progress(done, total)` is called after each batch; it stops "
+           "Adds new documents and replaces changed ones. `progress(done, total)` is called after each "
+           "batch; it stops "
            "by returning False or raising, and what was committed stays.")
-      .def("remove",
-           [](const OpenCollection& self, const std::vector<std::string>& ids) {
-             return self.run([&](Collection& c) { return c.remove(ids); });
-           },
-           py::arg("ids"), "Removes documents; unknown ids are ignored. Returns how many there were.")
-      .def("documents", [](const OpenCollection& self) {
-        return self.run([](const Collection& c) { return c.documents(); });
-      })
-      .def("document",
-           [](const OpenCollection& self, const std::string& id) {
-             return self.run([&](const Collection& c) { return c.document(id); });
-           },
-           py::arg("id"))
-      .def_property_readonly("document_count", [](const OpenCollection& self) {
-        return self.run([](const Collection& c) { return c.document_count(); });
-      })
-      .def_property_readonly("chunk_count", [](const OpenCollection& self) {
-        return self.run([](const Collection& c) { return c.chunk_count(); });
-      })
+      .def(
+          "remove",
+          [](const OpenCollection& self, const std::vector<std::string>& ids) {
+            return self.run([&](Collection& c) { return c.remove(ids); });
+          },
+          py::arg("ids"), "Removes documents; unknown ids are ignored. Returns how many there were.")
+      .def("documents",
+           [](const OpenCollection& self) {
+             return self.run([](const Collection& c) { return c.documents(); });
+           })
+      .def(
+          "document",
+          [](const OpenCollection& self, const std::string& id) {
+            return self.run([&](const Collection& c) { return c.document(id); });
+          },
+          py::arg("id"))
+      .def_property_readonly("document_count",
+                             [](const OpenCollection& self) {
+                               return self.run([](const Collection& c) { return c.document_count(); });
+                             })
+      .def_property_readonly("chunk_count",
+                             [](const OpenCollection& self) {
+                               return self.run([](const Collection& c) { return c.chunk_count(); });
+                             })
       .def_property_readonly("notes", [](const OpenCollection& self) { return self.get()->notes(); });
 }
 
@@ -234,8 +254,10 @@ void register_collection(py::module_& module) {
   py::class_<OpenCollection> type(module, "Collection", "Documents with their embeddings in one directory.");
   type.def_static(
           "open",
-          [](const std::filesystem::path& directory, const py::object& embedder, bool create, bool read_only) {
-            return std::make_unique<OpenCollection>(directory, to_embedder(embedder), OpenOptions{create, read_only});
+          [](const std::filesystem::path& directory, const py::object& embedder, bool create,
+             bool read_only) {
+            return std::make_unique<OpenCollection>(directory, to_embedder(embedder),
+                                                    OpenOptions{create, read_only});
           },
           py::arg("directory"), py::arg("embedder"), py::kw_only(), py::arg("create") = true,
           py::arg("read_only") = false)

@@ -70,8 +70,8 @@ class Document:
         for section in self.sections:
             if not previous <= section.begin <= section.end <= size:
                 raise InvalidArgument(
-                    f"document {self.id!r}: section {section.path!r} has bytes {section.begin} to {section.end}; "
-                    f"allowed are {previous}, where the one before ends, to {size}, where the text ends"
+                    f"document {self.id!r}: section {section.path!r} is bytes {section.begin} to "
+                    f"{section.end}; allowed are {previous} (where the last ends) to {size} (the text's end)"
                 )
             previous = section.end
 

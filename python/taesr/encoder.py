@@ -131,7 +131,7 @@ class Encoder:
 
     def count_tokens(self, text: str) -> int:
         """Tokens of `text`, special ones not counted."""
-        return self.native.count_tokens(_clean(text))
+        return self.native.count_tokens(clean_text(text))
 
     @property
     def dimension(self) -> int:
@@ -162,7 +162,7 @@ class Encoder:
         return f"Encoder('{self.source}', dimension={self.dimension}, precision='{self.precision}')"
 
 
-def _clean(text: str) -> str:
+def clean_text(text: str) -> str:
     """Replace lone surrogates, which no UTF-8 has: texts come from files, forms and other programs."""
     try:
         text.encode()
@@ -176,4 +176,4 @@ def _to_list(texts: Iterable[str] | str) -> Sequence[str]:
     for index, item in enumerate(items):
         if not isinstance(item, str):
             raise InvalidArgument(f"texts[{index}] is a {type(item).__name__}; it must be a str")
-    return [_clean(item) for item in items]
+    return [clean_text(item) for item in items]

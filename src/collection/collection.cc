@@ -30,7 +30,8 @@ void prepare_directory(const fs::path& directory, const OpenOptions& options) {
   if (fs::exists(directory / kDatabaseFile, error)) return;
   if (options.read_only || !options.create) {
     const std::string reason = error ? " (" + error.message() + ")" : "";
-    throw IoError("no collection in '" + directory.string() + "'" + reason + "; check the path, or create it by " +
+    throw IoError("no collection in '" + directory.string() + "'" + reason +
+                  "; check the path, or create it by " +
                   (options.read_only ? "opening it for writing" : "opening it with create"));
   }
   fs::create_directories(directory, error);
@@ -41,7 +42,8 @@ void prepare_directory(const fs::path& directory, const OpenOptions& options) {
 void sweep_unfinished_files(const fs::path& directory) {
   std::error_code error;
   for (const fs::directory_entry& entry : fs::directory_iterator(directory, error)) {
-    if (entry.path().filename().string().find(".idx.tmp-") != std::string::npos) fs::remove(entry.path(), error);
+    if (entry.path().filename().string().find(".idx.tmp-") != std::string::npos)
+      fs::remove(entry.path(), error);
   }
 }
 
@@ -84,7 +86,8 @@ struct Collection::Impl {
   std::atomic<std::int64_t> seen_version{0};  // of the data, by a reader
 };
 
-Collection::Impl::Impl(const fs::path& directory, std::shared_ptr<const Embedder> model, const OpenOptions& options)
+Collection::Impl::Impl(const fs::path& directory, std::shared_ptr<const Embedder> model,
+                       const OpenOptions& options)
     : embedder(std::move(model)),
       writer_lock(options.read_only ? nullptr : std::make_unique<WriterLock>(directory / kLockFile)),
       store(directory / kDatabaseFile,
@@ -94,8 +97,9 @@ Collection::Impl::Impl(const fs::path& directory, std::shared_ptr<const Embedder
   seen_version = store.data_version();
   notes = indexes.open(store);
   if (store.immutable()) {
-    notes.push_back("'" + directory.string() +
-                    "' cannot be written: opened as it is, and changes by others are not seen until it is reopened");
+    notes.push_back(
+        "'" + directory.string() +
+        "' cannot be written: opened as it is, and changes by others are not seen until it is reopened");
   }
   if (!writer_lock) return;
   sweep_unfinished_files(directory);
@@ -117,7 +121,8 @@ Collection::Impl::~Impl() {
 }
 
 void Collection::Impl::require_writer() const {
-  if (!writer_lock) throw InvalidArgument("the collection is open read-only; open it for writing to change it");
+  if (!writer_lock)
+    throw InvalidArgument("the collection is open read-only; open it for writing to change it");
 }
 
 /// Lets a reader see what other processes have committed.
@@ -188,7 +193,9 @@ std::vector<StoredChunk> Collection::chunks(std::span<const std::int64_t> ids) c
 
 std::vector<DocumentInfo> Collection::documents() const { return impl_->store.documents(); }
 
-std::optional<Document> Collection::document(const std::string& id) const { return impl_->store.document(id); }
+std::optional<Document> Collection::document(const std::string& id) const {
+  return impl_->store.document(id);
+}
 
 std::size_t Collection::document_count() const { return impl_->store.document_count(); }
 

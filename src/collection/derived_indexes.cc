@@ -34,14 +34,15 @@ std::filesystem::path DerivedIndexes::path_of(IndexKind kind) const {
 /// Nothing when the file is of the rows' revision and was loaded; else a sentence saying what is done.
 template <typename Load>
 std::optional<std::string> DerivedIndexes::load_file(IndexKind kind, const DocumentStore& store,
-                                                    const Load& load) {
+                                                     const Load& load) {
   const std::filesystem::path path = path_of(kind);
   if (!std::filesystem::exists(path)) return "'" + path.string() + "' was missing: rebuilt from the rows";
   try {
     const IndexFile file(path);
     const IndexOrigin& origin = file.origin();
     if (origin.kind != kind) throw FormatError(file.name() + " is an index of another kind");
-    if (origin.fingerprint != space_.fingerprint) throw FormatError(file.name() + " was made with another model");
+    if (origin.fingerprint != space_.fingerprint)
+      throw FormatError(file.name() + " was made with another model");
     // Looked up after the file was read: a writer may be saving files newer than an earlier snapshot.
     const RowSnapshot rows(store);
     if (!rows.descends_from(origin.revision)) throw FormatError(file.name() + " was made from other rows");
@@ -54,10 +55,11 @@ std::optional<std::string> DerivedIndexes::load_file(IndexKind kind, const Docum
 }
 
 std::vector<std::string> DerivedIndexes::open(const DocumentStore& store) {
-  const auto dense = load_file(IndexKind::kDense, store,
-                               [&](const IndexFile& file) { dense_ = HnswIndex::load(file, space_.dimension); });
-  const auto keyword =
-      load_file(IndexKind::kKeyword, store, [&](const IndexFile& file) { keyword_ = KeywordIndex::load(file); });
+  const auto dense = load_file(IndexKind::kDense, store, [&](const IndexFile& file) {
+    dense_ = HnswIndex::load(file, space_.dimension);
+  });
+  const auto keyword = load_file(IndexKind::kKeyword, store,
+                                 [&](const IndexFile& file) { keyword_ = KeywordIndex::load(file); });
   follow(RowSnapshot(store));
   compact();
   if (!dense && !keyword && changed_ == 0) saved_ = revision_;
@@ -86,13 +88,14 @@ void DerivedIndexes::follow(const RowSnapshot& rows) {
   rows.for_each_vector(dense_.last_id(), space_,
                        [&](std::int64_t id, std::span<const float> vector) { dense_.append(id, vector); });
   dense_.link();
-  rows.for_each_passage(keyword_.last_id(), [&](std::int64_t id, const std::string& title, const std::string& section,
-                                                const std::string& text) {
+  rows.for_each_passage(keyword_.last_id(), [&](std::int64_t id, const std::string& title,
+                                                const std::string& section, const std::string& text) {
     keyword_.append(id, passage_text(title, section, text));
   });
   if (dense_.live_ids() != ids || keyword_.live_ids() != ids) {
-    throw FormatError("the collection in '" + directory_.string() +
-                      "' is damaged: chunks and embeddings do not match; restore it from a backup or ingest again");
+    throw FormatError(
+        "the collection in '" + directory_.string() +
+        "' is damaged: chunks and embeddings do not match; restore it from a backup or ingest again");
   }
   changed_ += removed.value_or(0) + dense_.size() - kept;
   revision_ = rows.revision();
@@ -108,7 +111,8 @@ void DerivedIndexes::compact() {
 
 void DerivedIndexes::save() {
   if (saved_ == revision_) return;
-  write_index_file(path_of(IndexKind::kDense), {IndexKind::kDense, space_.fingerprint, revision_}, dense_.save());
+  write_index_file(path_of(IndexKind::kDense), {IndexKind::kDense, space_.fingerprint, revision_},
+                   dense_.save());
   write_index_file(path_of(IndexKind::kKeyword), {IndexKind::kKeyword, space_.fingerprint, revision_},
                    keyword_.save());
   saved_ = revision_;

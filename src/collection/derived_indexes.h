@@ -47,7 +47,8 @@ class DerivedIndexes {
  private:
   [[nodiscard]] std::filesystem::path path_of(IndexKind kind) const;
   template <typename Load>
-  [[nodiscard]] std::optional<std::string> load_file(IndexKind kind, const DocumentStore& store, const Load& load);
+  [[nodiscard]] std::optional<std::string> load_file(IndexKind kind, const DocumentStore& store,
+                                                     const Load& load);
   void follow(const RowSnapshot& rows);
   void compact();
 

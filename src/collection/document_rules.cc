@@ -29,8 +29,9 @@ void check_sections(const Document& document) {
   for (const Section& section : document.sections) {
     check_utf8(document, "a section's path", section.path);
     if (section.begin < previous_end || section.end < section.begin || section.end > document.text.size()) {
-      refuse(document, "section '" + section.path + "' spans bytes " + std::to_string(section.begin) + " to " +
-                           std::to_string(section.end) + "; sections must ascend without overlap within 0 to " +
+      refuse(document, "section '" + section.path + "' spans bytes " + std::to_string(section.begin) +
+                           " to " + std::to_string(section.end) +
+                           "; sections must ascend without overlap within 0 to " +
                            std::to_string(document.text.size()));
     }
     previous_end = section.end;
@@ -72,13 +73,15 @@ std::string content_hash_of(const Document& document) {
   // Lengths keep apart fields that would read the same end to end.
   std::string fields;
   const auto add = [&](const std::string& value) { fields += std::to_string(value.size()) + ":" + value; };
-  for (const auto* value : {&document.title, &document.text, &document.source, &document.metadata}) add(*value);
+  for (const auto* value : {&document.title, &document.text, &document.source, &document.metadata})
+    add(*value);
   for (const Section& section : document.sections) {
     add(section.path);
     fields += std::to_string(section.begin) + "-" + std::to_string(section.end) + ";";
   }
   std::array<char, 33> digits{};
-  std::snprintf(digits.data(), digits.size(), "%016llx%016llx", static_cast<unsigned long long>(xxh64(fields, 0)),
+  std::snprintf(digits.data(), digits.size(), "%016llx%016llx",
+                static_cast<unsigned long long>(xxh64(fields, 0)),
                 static_cast<unsigned long long>(xxh64(fields, 1)));
   return digits.data();
 }

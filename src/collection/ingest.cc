@@ -18,8 +18,8 @@ void check_embeddings(const Embeddings& made, std::size_t texts, std::size_t dim
   if (vectors.rows != texts || vectors.columns != dimension || vectors.values.size() != texts * dimension ||
       (!made.depths.empty() && made.depths.size() != texts)) {
     throw InvalidArgument("the embedder returned " + std::to_string(vectors.rows) + " x " +
-                          std::to_string(vectors.columns) + " values for " + std::to_string(texts) + " texts of " +
-                          std::to_string(dimension) + " dimensions");
+                          std::to_string(vectors.columns) + " values for " + std::to_string(texts) +
+                          " texts of " + std::to_string(dimension) + " dimensions");
   }
   for (std::size_t i = 0; i < texts; ++i) {
     double squares = 0;

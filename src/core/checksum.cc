@@ -5,7 +5,8 @@
 #include <cstddef>
 #include <cstring>
 
-static_assert(std::endian::native == std::endian::little, "the file formats are read and written as little endian");
+static_assert(std::endian::native == std::endian::little,
+              "the file formats are read and written as little endian");
 
 namespace taesr {
 namespace {
@@ -31,10 +32,11 @@ std::uint64_t round(std::uint64_t lane, std::uint64_t input) {
 std::uint64_t hash_stripes(const char*& at, const char* end, std::uint64_t seed) {
   std::array<std::uint64_t, 4> lanes = {seed + kPrime1 + kPrime2, seed + kPrime2, seed, seed - kPrime1};
   for (; end - at >= 32; at += 32) {
-    for (std::size_t i = 0; i < lanes.size(); ++i) lanes[i] = round(lanes[i], load<std::uint64_t>(at + 8 * i));
+    for (std::size_t i = 0; i < lanes.size(); ++i)
+      lanes[i] = round(lanes[i], load<std::uint64_t>(at + 8 * i));
   }
-  std::uint64_t hash = std::rotl(lanes[0], 1) + std::rotl(lanes[1], 7) + std::rotl(lanes[2], 12) +
-                       std::rotl(lanes[3], 18);
+  std::uint64_t hash =
+      std::rotl(lanes[0], 1) + std::rotl(lanes[1], 7) + std::rotl(lanes[2], 12) + std::rotl(lanes[3], 18);
   for (const std::uint64_t lane : lanes) hash = (hash ^ round(0, lane)) * kPrime1 + kPrime4;
   return hash;
 }

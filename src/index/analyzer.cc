@@ -12,9 +12,9 @@ namespace {
 
 /// Lucene's English stop words, sorted.
 constexpr std::array<std::string_view, 33> kStopWords = {
-    "a",  "an",   "and", "are",  "as",  "at",    "be",   "but",   "by",   "for", "if",
-    "in", "into", "is",  "it",   "no",  "not",   "of",   "on",    "or",   "such", "that",
-    "the", "their", "then", "there", "these", "they", "this", "to", "was", "will", "with",
+    "a",   "an",    "and",  "are",   "as",    "at",   "be",   "but", "by",  "for",  "if",
+    "in",  "into",  "is",   "it",    "no",    "not",  "of",   "on",  "or",  "such", "that",
+    "the", "their", "then", "there", "these", "they", "this", "to",  "was", "will", "with",
 };
 
 /// Nobody searches for a longer word; encoded data posing as one would only fill the index.

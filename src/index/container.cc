@@ -25,7 +25,8 @@ struct SectionHeader {
 
 std::vector<SectionHeader> read_section_table(ByteReader& reader) {
   const auto count = reader.get<std::uint32_t>();
-  if (count > kMaxSections) reader.fail("claims " + std::to_string(count) + " sections, more than any version has");
+  if (count > kMaxSections)
+    reader.fail("claims " + std::to_string(count) + " sections, more than any version has");
   std::vector<SectionHeader> table(count);
   for (SectionHeader& header : table) {
     header.tag = reader.get<std::uint32_t>();
@@ -64,9 +65,11 @@ void write_index_file(const std::filesystem::path& path, const IndexOrigin& orig
   write_file_atomically(path, parts);
 }
 
-IndexFile::IndexFile(const std::filesystem::path& path) : IndexFile(read_file(path, kMaxFileBytes), path.string()) {}
+IndexFile::IndexFile(const std::filesystem::path& path)
+    : IndexFile(read_file(path, kMaxFileBytes), path.string()) {}
 
-IndexFile::IndexFile(std::string bytes, std::string name) : name_("'" + name + "'"), bytes_(std::move(bytes)) {
+IndexFile::IndexFile(std::string bytes, std::string name)
+    : name_("'" + name + "'"), bytes_(std::move(bytes)) {
   parse();
 }
 
@@ -91,7 +94,8 @@ void IndexFile::parse() {
   if (reader.get<std::uint64_t>() != xxh64(header)) throw ChecksumError(name_ + " has a damaged header");
   for (const SectionHeader& row : table) {
     const std::string_view content = reader.take(row.size);
-    if (xxh64(content) != row.checksum) throw ChecksumError(name_ + " is damaged: a section's checksum differs");
+    if (xxh64(content) != row.checksum)
+      throw ChecksumError(name_ + " is damaged: a section's checksum differs");
     if (has(row.tag)) reader.fail("has a section twice");
     entries_.push_back({row.tag, content});
   }

@@ -71,6 +71,7 @@ class IndexFile {
 };
 
 /// The bytes of an index file without its sections' content.
-[[nodiscard]] std::string encode_index_header(const IndexOrigin& origin, const std::vector<IndexSection>& sections);
+[[nodiscard]] std::string encode_index_header(const IndexOrigin& origin,
+                                              const std::vector<IndexSection>& sections);
 
 }  // namespace taesr

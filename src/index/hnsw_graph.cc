@@ -95,7 +95,8 @@ Links read_links(ByteReader& reader, std::size_t rows) {
   const auto levels = reader.get_all<std::uint8_t>(rows);
   const std::uint8_t highest = *std::max_element(levels.begin(), levels.end());
   if (highest > kMaxLevel) reader.fail("has a node on an impossible level");
-  if (links.entry >= rows || levels[links.entry] != highest) reader.fail("has its entry point not on the top level");
+  if (links.entry >= rows || levels[links.entry] != highest)
+    reader.fail("has its entry point not on the top level");
   links.nodes.resize(rows);
   for (std::size_t slot = 0; slot < rows; ++slot) {
     for (std::size_t level = 0; level <= levels[slot]; ++level) {
@@ -106,14 +107,17 @@ Links read_links(ByteReader& reader, std::size_t rows) {
   return links;
 }
 
-void set_neighbours(Graph& graph, hnswlib::linklistsizeint* list, const std::vector<std::uint32_t>& neighbours) {
+void set_neighbours(Graph& graph, hnswlib::linklistsizeint* list,
+                    const std::vector<std::uint32_t>& neighbours) {
   graph.setListCount(list, static_cast<unsigned short>(neighbours.size()));
   std::copy(neighbours.begin(), neighbours.end(), list + 1);
 }
 
 /// Puts node `slot` where addPoint would have put it, with internal id equal to slot.
-void place_node(Graph& graph, tableint slot, const float* row, const std::vector<std::vector<std::uint32_t>>& levels) {
-  std::memset(graph.data_level0_memory_ + slot * graph.size_data_per_element_, 0, graph.size_data_per_element_);
+void place_node(Graph& graph, tableint slot, const float* row,
+                const std::vector<std::vector<std::uint32_t>>& levels) {
+  std::memset(graph.data_level0_memory_ + slot * graph.size_data_per_element_, 0,
+              graph.size_data_per_element_);
   std::memcpy(graph.getDataByInternalId(slot), &row, sizeof row);
   graph.setExternalLabel(slot, slot);
   const std::size_t upper = levels.size() - 1;
@@ -163,8 +167,8 @@ void HnswGraph::extend(const VectorTable& table) {
   // The first node becomes the entry point and must be there before others look for it.
   std::size_t next = first;
   if (next == 0) link(next++);
-  const std::size_t threads = std::min<std::size_t>(std::thread::hardware_concurrency(),
-                                                    1 + (table.size() - next) / kRowsPerThread);
+  const std::size_t threads =
+      std::min<std::size_t>(std::thread::hardware_concurrency(), 1 + (table.size() - next) / kRowsPerThread);
   parallel_for(next, table.size(), threads, link);
 }
 

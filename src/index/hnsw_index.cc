@@ -33,7 +33,8 @@ void HnswIndex::remove(const IdList& ids) {
   for (const std::uint32_t slot : positions_of(ids, table_.ids())) table_.mark_deleted(slot);
 }
 
-std::vector<Candidate> HnswIndex::search(std::span<const float> query, std::size_t k, const IdList* allowed) const {
+std::vector<Candidate> HnswIndex::search(std::span<const float> query, std::size_t k,
+                                         const IdList* allowed) const {
   if (k == 0 || table_.live() == 0) return {};
   std::vector<std::uint32_t> slots;
   if (allowed != nullptr) slots = positions_of(*allowed, table_.ids());
@@ -91,8 +92,10 @@ std::vector<IndexSection> HnswIndex::save() const {
   ByteWriter vectors;
   ids.put_all(table_.ids().data(), table_.size());
   deleted.put_all(table_.deleted().data(), table_.size());
-  for (std::size_t slot = 0; slot < table_.size(); ++slot) vectors.put_all(table_.row(slot), table_.dimension());
-  std::vector<IndexSection> sections = {{kIds, ids.take()}, {kDeleted, deleted.take()}, {kVectors, vectors.take()}};
+  for (std::size_t slot = 0; slot < table_.size(); ++slot)
+    vectors.put_all(table_.row(slot), table_.dimension());
+  std::vector<IndexSection> sections = {
+      {kIds, ids.take()}, {kDeleted, deleted.take()}, {kVectors, vectors.take()}};
   if (graph_.size() > 0) sections.push_back({kGraph, graph_.encode()});
   return sections;
 }

@@ -53,8 +53,8 @@ class HnswIndex {
   [[nodiscard]] static HnswIndex load(const IndexFile& file, std::size_t dimension);
 
  private:
-  [[nodiscard]] std::optional<std::vector<Candidate>> search_graph(std::span<const float> query, std::size_t k,
-                                                                   const std::vector<std::uint32_t>* slots) const;
+  [[nodiscard]] std::optional<std::vector<Candidate>> search_graph(
+      std::span<const float> query, std::size_t k, const std::vector<std::uint32_t>* slots) const;
 
   VectorTable table_;
   HnswGraph graph_;  // empty while there are few rows

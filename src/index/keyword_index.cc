@@ -66,7 +66,8 @@ void KeywordIndex::drop_deleted() {
   deleted_.assign(next, 0);
 }
 
-std::vector<Candidate> KeywordIndex::search(std::string_view query, std::size_t k, const IdList* allowed) const {
+std::vector<Candidate> KeywordIndex::search(std::string_view query, std::size_t k,
+                                            const IdList* allowed) const {
   if (k == 0 || live_count_ == 0) return {};
   std::vector<float> scores(ids_.size());
   for (const auto& [term, count] : count_terms(analyze(query))) {
@@ -165,13 +166,15 @@ void KeywordIndex::load_postings(KeywordIndex& index, const IndexFile& file) {
     std::string term(reader.take(reader.get_varint()));
     if (term <= previous_term) reader.fail("has terms out of order");
     const std::uint32_t count = reader.get_varint();
-    if (count == 0 || count > reader.remaining() / 2) reader.fail("has a term with an impossible number of chunks");
+    if (count == 0 || count > reader.remaining() / 2)
+      reader.fail("has a term with an impossible number of chunks");
     Postings postings(count);
     std::uint64_t slot = 0;
     for (std::size_t i = 0; i < count; ++i) {
       const std::uint32_t step = reader.get_varint();
       slot += step;
-      if (slot >= lengths.size() || (i > 0 && step == 0)) reader.fail("has a term in a chunk that does not exist");
+      if (slot >= lengths.size() || (i > 0 && step == 0))
+        reader.fail("has a term in a chunk that does not exist");
       postings[i] = {static_cast<std::uint32_t>(slot), reader.get_varint()};
       if (postings[i].frequency == 0) reader.fail("has a term that occurs no times");
       lengths[slot] += postings[i].frequency;

@@ -38,7 +38,8 @@ void append_utf8(std::string& text, char32_t code) {
 
 bool is_word_character(char32_t code) {
   if (code < 0x80) {
-    return (code >= 'a' && code <= 'z') || (code >= 'A' && code <= 'Z') || (code >= '0' && code <= '9') || code == '_';
+    return (code >= 'a' && code <= 'z') || (code >= 'A' && code <= 'Z') || (code >= '0' && code <= '9') ||
+           code == '_';
   }
   const auto* range = find_range(unicode_tables::kWord, code);
   return range != std::end(unicode_tables::kWord) && range->first <= code;

@@ -9,8 +9,10 @@ namespace taesr {
 
 void VectorTable::append(std::int64_t id, std::span<const float> vector) {
   const std::size_t slot = ids_.size();
-  if (slot % kBlockRows == 0) blocks_.push_back(std::make_unique_for_overwrite<float[]>(kBlockRows * dimension_));
-  std::memcpy(blocks_.back().get() + slot % kBlockRows * dimension_, vector.data(), dimension_ * sizeof(float));
+  if (slot % kBlockRows == 0)
+    blocks_.push_back(std::make_unique_for_overwrite<float[]>(kBlockRows * dimension_));
+  std::memcpy(blocks_.back().get() + slot % kBlockRows * dimension_, vector.data(),
+              dimension_ * sizeof(float));
   ids_.push_back(id);
   deleted_.push_back(0);
 }

@@ -1,5 +1,6 @@
 #include "taesr/config.h"
 
+#include <algorithm>
 #include <charconv>
 #include <cmath>
 #include <limits>
@@ -134,10 +135,12 @@ Json parse_object(const std::string& text, const std::string& origin) {
     Json object = Json::parse(text, limit_depth);
     if (!object.is_object()) throw InvalidArgument(origin + ": must be one JSON object");
     return object;
-  } catch (const Json::exception& error) {
-    std::string reason = error.what();
-    if (const auto from = reason.find("] "); from != std::string::npos) reason = reason.substr(from + 2);
-    throw InvalidArgument(origin + ": not valid JSON (NaN and Infinity are not): " + reason.substr(0, 200));
+  } catch (const Json::parse_error& error) {
+    // What stands before the fault names the field better than nlohmann's "last read" does.
+    const std::size_t end = std::min(error.byte, text.size());
+    const std::size_t begin = end > 40 ? end - 40 : 0;
+    throw InvalidArgument(origin + ": not valid JSON (NaN and Infinity are not) at byte " + std::to_string(error.byte) +
+                          ", after " + Json(text.substr(begin, end - begin)).dump(-1, ' ', true, Json::error_handler_t::replace));
   }
 }
 

@@ -13,7 +13,8 @@ std::vector<Candidate> fuse_by_rank(const std::vector<std::vector<Candidate>>& l
   }
   std::unordered_map<std::int64_t, double> scores;
   for (const std::vector<Candidate>& list : lists) {
-    for (std::size_t i = 0; i < list.size(); ++i) scores[list[i].chunk] += 1 / (k + static_cast<double>(i + 1));
+    for (std::size_t i = 0; i < list.size(); ++i)
+      scores[list[i].chunk] += 1 / (k + static_cast<double>(i + 1));
   }
   TopK fused(scores.size());
   for (const auto& [chunk, score] : scores) fused.offer({chunk, static_cast<float>(score)});

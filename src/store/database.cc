@@ -22,7 +22,8 @@ constexpr int kBusyTimeoutMs = 5000;
     case SQLITE_SCHEMA:
     case SQLITE_MISMATCH:
     case SQLITE_ERROR:  // a table or column that the schema promises is not there
-      throw FormatError(where + "the database is damaged (" + message + "); restore it from a backup or ingest again");
+      throw FormatError(where + "the database is damaged (" + message +
+                        "); restore it from a backup or ingest again");
     case SQLITE_TOOBIG:
       throw InvalidArgument(where + "a text is larger than SQLite stores, about 1 GB (" + message + ")");
     case SQLITE_BUSY:
@@ -107,7 +108,8 @@ std::string Statement::text(int column) const {
 
 std::span<const std::byte> Statement::bytes(int column) const {
   const auto* data = static_cast<const std::byte*>(sqlite3_column_blob(statement_.get(), column));
-  return {data, data == nullptr ? 0 : static_cast<std::size_t>(sqlite3_column_bytes(statement_.get(), column))};
+  return {data,
+          data == nullptr ? 0 : static_cast<std::size_t>(sqlite3_column_bytes(statement_.get(), column))};
 }
 
 void Database::Closer::operator()(sqlite3* database) const { sqlite3_close_v2(database); }
@@ -120,7 +122,8 @@ Database::Database(const std::filesystem::path& path, Mode mode) : path_(path.st
   sqlite3* handle = nullptr;
   const int code = sqlite3_open_v2(uri.c_str(), &handle, flags, nullptr);
   handle_.reset(handle);
-  if (code != SQLITE_OK) throw_sqlite(code, handle == nullptr ? "out of memory" : sqlite3_errmsg(handle), path_);
+  if (code != SQLITE_OK)
+    throw_sqlite(code, handle == nullptr ? "out of memory" : sqlite3_errmsg(handle), path_);
   sqlite3_extended_result_codes(handle, 1);
   sqlite3_busy_timeout(handle, kBusyTimeoutMs);
   // The file may come from anywhere: no functions from its schema, no writes to its internals, and

@@ -16,8 +16,8 @@ std::optional<Document> DocumentStore::document(const std::string& id) const {
   document.source = row.text(4);
   document.metadata = row.text(5);
   document.content_hash = row.text(6);
-  Statement section =
-      connection->prepare("SELECT path, begin_byte, end_byte FROM sections WHERE document = ? ORDER BY position");
+  Statement section = connection->prepare(
+      "SELECT path, begin_byte, end_byte FROM sections WHERE document = ? ORDER BY position");
   section.bind(1, row.integer(0));
   while (section.step()) {
     document.sections.push_back({section.text(0), static_cast<std::size_t>(section.integer(1)),
@@ -41,7 +41,8 @@ std::vector<DocumentInfo> DocumentStore::documents() const {
       "FROM documents ORDER BY id");
   std::vector<DocumentInfo> infos;
   while (row.step()) {
-    infos.push_back({row.text(0), row.text(1), row.text(2), row.text(3), static_cast<std::size_t>(row.integer(4))});
+    infos.push_back(
+        {row.text(0), row.text(1), row.text(2), row.text(3), static_cast<std::size_t>(row.integer(4))});
   }
   return infos;
 }

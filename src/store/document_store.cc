@@ -12,10 +12,11 @@ constexpr std::string_view kDenseHead = "dense";
 void check_space(Database& database, const VectorSpace& space) {
   const VectorSpace stored = read_space(database);
   if (stored.fingerprint == space.fingerprint && stored.dimension == space.dimension) return;
-  throw ModelMismatch("the collection '" + database.path() + "' was made with model " + stored.fingerprint + " (" +
-                      std::to_string(stored.dimension) + " dimensions) and cannot be searched with model " +
-                      space.fingerprint + " (" + std::to_string(space.dimension) +
-                      " dimensions); open it with the original model, or ingest the documents into a new collection");
+  throw ModelMismatch(
+      "the collection '" + database.path() + "' was made with model " + stored.fingerprint + " (" +
+      std::to_string(stored.dimension) + " dimensions) and cannot be searched with model " +
+      space.fingerprint + " (" + std::to_string(space.dimension) +
+      " dimensions); open it with the original model, or ingest the documents into a new collection");
 }
 
 }  // namespace
@@ -45,7 +46,8 @@ void DocumentStore::open_for_writing(const std::filesystem::path& file, const Ve
 void DocumentStore::open_for_reading(const std::filesystem::path& file, const VectorSpace& space) {
   try {
     watch_.emplace(file, Database::Mode::kReadOnly);
-    static_cast<void>(is_blank(*watch_));  // the first read is where a directory without write permission shows
+    static_cast<void>(
+        is_blank(*watch_));  // the first read is where a directory without write permission shows
   } catch (const IoError&) {
     // Write-ahead logging keeps a file of shared memory beside the database, which cannot be made
     // here. Then nobody is writing either, and the file can be read as it is.
@@ -54,7 +56,8 @@ void DocumentStore::open_for_reading(const std::filesystem::path& file, const Ve
     watch_.emplace(file, read_mode_);
   }
   if (is_blank(*watch_)) {
-    throw IoError("'" + file.string() + "' is empty: its creation was interrupted or is still going on; open the "
+    throw IoError("'" + file.string() +
+                  "' is empty: its creation was interrupted or is still going on; open the "
                   "collection for writing once to complete it");
   }
   check_schema(*watch_);
@@ -89,7 +92,8 @@ bool DocumentStore::erase(const std::string& id) {
 void DocumentStore::insert(const PreparedDocument& prepared) {
   const Document& document = *prepared.document;
   writer_
-      ->prepare("INSERT INTO documents (id, title, text, source, metadata, content_hash) VALUES (?, ?, ?, ?, ?, ?)")
+      ->prepare(
+          "INSERT INTO documents (id, title, text, source, metadata, content_hash) VALUES (?, ?, ?, ?, ?, ?)")
       .bind(1, document.id)
       .bind(2, document.title)
       .bind(3, document.text)
@@ -105,7 +109,8 @@ void DocumentStore::insert(const PreparedDocument& prepared) {
     section.bind(4, static_cast<std::int64_t>(row.begin)).bind(5, static_cast<std::int64_t>(row.end)).run();
   }
   Statement property = writer_->prepare("INSERT OR IGNORE INTO properties VALUES (?, ?, ?)");
-  for (const auto& [key, value] : prepared.properties) property.bind(1, number).bind(2, key).bind(3, value).run();
+  for (const auto& [key, value] : prepared.properties)
+    property.bind(1, key).bind(2, value).bind(3, number).run();
   insert_chunks(prepared, number);
 }
 

@@ -10,7 +10,8 @@ namespace taesr {
 
 RowSnapshot::RowSnapshot(const DocumentStore& store)
     : connection_(store.connection()), transaction_(*connection_, Transaction::Kind::kRead) {
-  Statement row = connection_->prepare("SELECT generation, token FROM commits ORDER BY generation DESC LIMIT 1");
+  Statement row =
+      connection_->prepare("SELECT generation, token FROM commits ORDER BY generation DESC LIMIT 1");
   if (row.step()) revision_ = {row.integer(0), row.integer(1)};
 }
 
@@ -28,10 +29,12 @@ std::vector<std::int64_t> RowSnapshot::chunk_ids() const {
   return ids;
 }
 
-void RowSnapshot::for_each_vector(std::int64_t after, const VectorSpace& space,
-                                  const std::function<void(std::int64_t, std::span<const float>)>& visit) const {
+void RowSnapshot::for_each_vector(
+    std::int64_t after, const VectorSpace& space,
+    const std::function<void(std::int64_t, std::span<const float>)>& visit) const {
   Statement row = connection_->prepare(
-      "SELECT chunk, vector FROM embeddings WHERE chunk > ? AND head = 'dense' AND fingerprint = ? ORDER BY chunk");
+      "SELECT chunk, vector FROM embeddings WHERE chunk > ? AND head = 'dense' AND fingerprint = ? ORDER BY "
+      "chunk");
   row.bind(1, after).bind(2, space.fingerprint);
   std::vector<float> vector(space.dimension);
   while (row.step()) {
@@ -43,16 +46,18 @@ void RowSnapshot::for_each_vector(std::int64_t after, const VectorSpace& space,
       for (const float value : vector) squares += double{value} * value;
     }
     if (!(std::abs(squares - 1) < 0.01)) {  // written so that NaN fails too
-      throw FormatError("'" + connection_->path() + "': the embedding of chunk " + std::to_string(row.integer(0)) +
+      throw FormatError("'" + connection_->path() + "': the embedding of chunk " +
+                        std::to_string(row.integer(0)) +
                         " is damaged; restore the file from a backup or ingest again");
     }
     visit(row.integer(0), vector);
   }
 }
 
-void RowSnapshot::for_each_passage(std::int64_t after,
-                                   const std::function<void(std::int64_t, const std::string&, const std::string&,
-                                                            const std::string&)>& visit) const {
+void RowSnapshot::for_each_passage(
+    std::int64_t after,
+    const std::function<void(std::int64_t, const std::string&, const std::string&, const std::string&)>&
+        visit) const {
   Statement row = connection_->prepare(
       "SELECT c.id, d.title, c.section, c.text FROM chunks c JOIN documents d ON d.number = c.document "
       "WHERE c.id > ? ORDER BY c.id");

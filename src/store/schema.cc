@@ -34,10 +34,10 @@ CREATE TABLE sections (
   PRIMARY KEY (document, position)
 ) WITHOUT ROWID;
 CREATE TABLE properties (
-  document INTEGER NOT NULL REFERENCES documents(number) ON DELETE CASCADE,
   key TEXT NOT NULL,
   value TEXT NOT NULL,
-  PRIMARY KEY (key, value, document)
+  document INTEGER NOT NULL REFERENCES documents(number) ON DELETE CASCADE,
+  PRIMARY KEY (key, value, document)  -- in the columns' order, or quick_check of SQLite 3.40 sees NULLs
 ) WITHOUT ROWID;
 CREATE INDEX properties_by_document ON properties(document);
 CREATE TABLE chunks (
@@ -77,7 +77,9 @@ void write_meta(Database& database, std::string_view key, std::string_view value
 
 }  // namespace
 
-bool is_blank(Database& database) { return database.query_integer("SELECT count(*) FROM sqlite_master") == 0; }
+bool is_blank(Database& database) {
+  return database.query_integer("SELECT count(*) FROM sqlite_master") == 0;
+}
 
 void create_schema(Database& database, const VectorSpace& space) {
   database.execute("PRAGMA journal_mode = WAL");
@@ -102,7 +104,8 @@ void check_schema(Database& database) {
   Statement check = database.prepare("PRAGMA quick_check(1)");
   const std::string finding = check.step() ? check.text(0) : "no answer";
   if (finding != "ok") {
-    throw FormatError(where + "the database is damaged (" + finding + "); restore it from a backup or ingest again");
+    throw FormatError(where + "the database is damaged (" + finding +
+                      "); restore it from a backup or ingest again");
   }
 }
 
@@ -111,7 +114,8 @@ VectorSpace read_space(Database& database) {
   space.fingerprint = read_meta(database, "fingerprint");
   const std::string dimension = read_meta(database, "dimension");
   // Digits only, and few enough for any std::size_t.
-  if (dimension.empty() || dimension.size() > 9 || dimension.find_first_not_of("0123456789") != std::string::npos) {
+  if (dimension.empty() || dimension.size() > 9 ||
+      dimension.find_first_not_of("0123456789") != std::string::npos) {
     throw FormatError("'" + database.path() + "': the database is damaged (dimension '" + dimension +
                       "' is not a number); restore it from a backup or ingest again");
   }

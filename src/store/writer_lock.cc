@@ -43,8 +43,8 @@ WriterLock::WriterLock(const std::filesystem::path& file)
   }
   if (::flock(descriptor_, LOCK_EX | LOCK_NB) != 0) {
     if (errno != EWOULDBLOCK) fail("cannot lock '" + file.string() + "': " + std::strerror(errno));
-    fail("the collection in '" + file.parent_path().string() + "' is open for writing by " + read_holder(descriptor_) +
-         "; close it there, or open it read-only here");
+    fail("the collection in '" + file.parent_path().string() + "' is open for writing by " +
+         read_holder(descriptor_) + "; close it there, or open it read-only here");
   }
   // The name is for people only: the lock itself holds without it, even on a full disk.
   const std::string line = describe_this_process() + "\n";

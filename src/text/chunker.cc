@@ -20,8 +20,8 @@ constexpr size_t kMinTokens = 200;
 constexpr size_t kMaxTokens = 800;
 constexpr size_t kMinOverlap = 50;
 constexpr size_t kMaxOverlap = 100;
-constexpr size_t kShortSection = 4;  // a section of less than max_tokens / 4 is joined with a neighbour
-constexpr size_t kLongestGap = 4096; // bytes of white space that a chunk may span
+constexpr size_t kShortSection = 4;   // a section of less than max_tokens / 4 is joined with a neighbour
+constexpr size_t kLongestGap = 4096;  // bytes of white space that a chunk may span
 
 void require_range(const char* field, size_t value, size_t low, size_t high) {
   if (value >= low && value <= high) return;
@@ -40,7 +40,10 @@ struct Group {
 class Chunker {
  public:
   Chunker(const Document& document, const ChunkOptions& options, const detail::TokenCounter& count)
-      : document_(document), options_(options), count_(count), sections_(detail::covering_sections(document)) {}
+      : document_(document),
+        options_(options),
+        count_(count),
+        sections_(detail::covering_sections(document)) {}
 
   std::vector<Chunk> run() {
     for (const Group& group : read_groups()) pack(group);
@@ -88,12 +91,11 @@ class Chunker {
     }
   }
 
-  // End of the units that fit, by the sum of their tokens, behind the overlap [start, first), which
-  // gives way where it leaves no room for one new unit.
-  size_t fill(size_t& start, size_t first, size_t last) const {
+  // End of the units that fit, by the sum of their tokens, behind the overlap [start, first); one new
+  // unit at least.
+  size_t fill(size_t start, size_t first, size_t last) const {
     size_t sum = 0;
     for (size_t i = start; i <= first; ++i) sum += units_[i].tokens;
-    while (start < first && sum + joint_tokens_ > options_.max_tokens) sum -= units_[start++].tokens;
     size_t end = first + 1;
     size_t paragraph_end = units_[first].ends_paragraph && sum >= options_.max_tokens / 2 ? end : 0;
     while (end < last && sum + units_[end].tokens + joint_tokens_ <= options_.max_tokens) {
@@ -144,8 +146,8 @@ class Chunker {
       path = detail::common_path(path, sections_[s].path);
     }
     const size_t begin = units_[start].begin;
-    return {std::string(path), document_.text.substr(begin, units_[end - 1].end - begin), begin, units_[end - 1].end,
-            tokens};
+    return {std::string(path), document_.text.substr(begin, units_[end - 1].end - begin), begin,
+            units_[end - 1].end, tokens};
   }
 
   const Document& document_;

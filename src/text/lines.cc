@@ -73,7 +73,8 @@ LineKind classify_line(std::string_view line) {
   const std::string_view content = line.substr(begin);
   if (skip_space(content, 0, content.size()) == content.size()) return LineKind::kBlank;
   const char first = content.front();
-  const bool rule = std::string_view("-=_*~`").find(first) != std::string_view::npos && is_rule(content, first);
+  const bool rule =
+      std::string_view("-=_*~`").find(first) != std::string_view::npos && is_rule(content, first);
   if (first == '|' || rule || is_heading(content) || opening_fence(content) != '\0') return LineKind::kUnit;
   if (starts_list_item(content)) return LineKind::kListItem;
   return columns >= kCodeIndent ? LineKind::kUnit : LineKind::kProse;

@@ -13,9 +13,9 @@ constexpr std::string_view kSeparator = " > ";
 
 [[noreturn]] void throw_misfit(const Document& document, std::size_t index, const std::string& problem) {
   const Section& section = document.sections[index];
-  throw InvalidArgument("document '" + document.id + "': section " + std::to_string(index) + " ('" + section.path +
-                        "'), bytes " + std::to_string(section.begin) + " to " + std::to_string(section.end) + ", " +
-                        problem);
+  throw InvalidArgument("document '" + document.id + "': section " + std::to_string(index) + " ('" +
+                        section.path + "'), bytes " + std::to_string(section.begin) + " to " +
+                        std::to_string(section.end) + ", " + problem);
 }
 
 // End of the heading that begins at `begin`.
@@ -61,7 +61,8 @@ std::string_view common_path(std::string_view a, std::string_view b) {
 
 std::size_t path_depth(std::string_view path) {
   std::size_t depth = 0;
-  for (std::size_t begin = 0; begin < path.size(); begin = heading_end(path, begin) + kSeparator.size()) ++depth;
+  for (std::size_t begin = 0; begin < path.size(); begin = heading_end(path, begin) + kSeparator.size())
+    ++depth;
   return depth;
 }
 

@@ -48,12 +48,29 @@ enum class Stop { kNone, kPeriod, kEllipsis, kStrong, kWide };
 // kWide: full stops of scripts that put no blank after them.
 Stop stop_kind(char32_t c) {
   switch (c) {
-    case U'.': return Stop::kPeriod;
-    case U'…': return Stop::kEllipsis;
-    case U'!': case U'?': case U'‼': case U'⁇': case U'⁈': case U'⁉':
-    case U'؟': case U'۔': case U'।': case U'॥': return Stop::kStrong;
-    case U'。': case U'！': case U'？': case U'．': case U'｡': return Stop::kWide;
-    default: return Stop::kNone;
+    case U'.':
+      return Stop::kPeriod;
+    case U'…':
+      return Stop::kEllipsis;
+    case U'!':
+    case U'?':
+    case U'‼':
+    case U'⁇':
+    case U'⁈':
+    case U'⁉':
+    case U'؟':
+    case U'۔':
+    case U'।':
+    case U'॥':
+      return Stop::kStrong;
+    case U'。':
+    case U'！':
+    case U'？':
+    case U'．':
+    case U'｡':
+      return Stop::kWide;
+    default:
+      return Stop::kNone;
   }
 }
 
@@ -88,7 +105,10 @@ struct StopRun {
 class ProseSplitter {
  public:
   ProseSplitter(string_view text, size_t begin, size_t end, std::vector<TextSpan>& spans)
-      : text_(text), start_(skip_space(text, begin, end)), end_(trim_space(text, begin, end)), spans_(spans) {}
+      : text_(text),
+        start_(skip_space(text, begin, end)),
+        end_(trim_space(text, begin, end)),
+        spans_(spans) {}
 
   void run() {
     size_t offset = start_;
@@ -137,14 +157,19 @@ class ProseSplitter {
     const char32_t follower = first_character(next);
     const bool small = is_small(follower);
     switch (run.kind) {
-      case Stop::kStrong: return !(run.closed && small);  // "Really?" he asked.
-      case Stop::kEllipsis: return !small;
-      default: return !small && !joins(follower) && period_ends(run, next, follower);
+      case Stop::kStrong:
+        return !(run.closed && small);  // "Really?" he asked.
+      case Stop::kEllipsis:
+        return !small;
+      default:
+        return !small && !joins(follower) && period_ends(run, next, follower);
     }
   }
 
   // A character that cannot begin a sentence.
-  static bool joins(char32_t c) { return std::u32string_view(U".,;:)]}/&").find(c) != std::u32string_view::npos; }
+  static bool joins(char32_t c) {
+    return std::u32string_view(U".,;:)]}/&").find(c) != std::u32string_view::npos;
+  }
 
   // The first character at or after `next` that is not an opening quote or bracket.
   char32_t first_character(size_t next) const {
@@ -165,10 +190,14 @@ class ProseSplitter {
     const bool digit_follows = follower >= '0' && follower <= '9';
     if (is_number(word)) return word_begin != start_ && !names_number(word_begin);
     switch (stop_after(lower_ascii(word))) {
-      case StopAfter::kNeverEnds: return false;
-      case StopAfter::kNumberFollows: return !digit_follows;
-      case StopAfter::kUsuallyEnds: return !digit_follows;
-      case StopAfter::kEnds: break;
+      case StopAfter::kNeverEnds:
+        return false;
+      case StopAfter::kNumberFollows:
+        return !digit_follows;
+      case StopAfter::kUsuallyEnds:
+        return !digit_follows;
+      case StopAfter::kEnds:
+        break;
     }
     if (is_initials(word)) return opens_sentence(word_after(next));
     return true;
@@ -206,7 +235,8 @@ class ProseSplitter {
   // "J", "U.S", "a.m": single letters with full stops between them; beyond ASCII, one capital.
   static bool is_initials(string_view word) {
     const CodePoint first = decode_utf8(word, 0);
-    if (first.value >= 0xC0 && first.value <= 0x52F) return first.length == word.size() && !is_small(first.value);
+    if (first.value >= 0xC0 && first.value <= 0x52F)
+      return first.length == word.size() && !is_small(first.value);
     for (size_t i = 0; i < word.size(); ++i) {
       if (i % 2 == 0 ? !is_letter(word[i]) : word[i] != '.') return false;
     }

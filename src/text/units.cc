@@ -19,7 +19,8 @@ constexpr size_t kFirstTokenBytes = 4;  // guess for the first part: English has
 
 }  // namespace
 
-UnitReader::UnitReader(std::string_view text, size_t max_tokens, size_t part_tokens, const TokenCounter& count)
+UnitReader::UnitReader(std::string_view text, size_t max_tokens, size_t part_tokens,
+                       const TokenCounter& count)
     : text_(text),
       max_tokens_(max_tokens),
       part_tokens_(part_tokens),
@@ -65,8 +66,9 @@ Unit UnitReader::next_part(size_t section, size_t begin, size_t end) {
     tokens = count(begin, part_end);
   }
   if (tokens > max_tokens_) {
-    throw InvalidArgument("count_tokens gives " + std::to_string(tokens) + " tokens for the one character at byte " +
-                          std::to_string(begin) + ", more than max_tokens (" + std::to_string(max_tokens_) + ")");
+    throw InvalidArgument("count_tokens gives " + std::to_string(tokens) +
+                          " tokens for the one character at byte " + std::to_string(begin) +
+                          ", more than max_tokens (" + std::to_string(max_tokens_) + ")");
   }
   const size_t bytes = (part_end - begin) * part_tokens_ / std::max<size_t>(tokens, 1);
   part_bytes_ = std::clamp<size_t>(bytes - bytes / 8, 1, part_tokens_ * kMaxTokenBytes);

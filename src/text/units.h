@@ -15,8 +15,8 @@ struct Unit {
   std::size_t begin = 0;  // bytes into the document's text
   std::size_t end = 0;
   std::size_t tokens = 0;
-  std::size_t section = 0;     // index of the section that it lies in
-  bool ends_paragraph = false; // an empty line or the section's end follows
+  std::size_t section = 0;      // index of the section that it lies in
+  bool ends_paragraph = false;  // an empty line or the section's end follows
 };
 
 /// Cuts text into units and counts their tokens.
@@ -24,7 +24,8 @@ class UnitReader {
  public:
   /// `text` is UTF-8 and outlives the reader. No unit has more than `max_tokens`; parts of sentences
   /// longer than that have at most `part_tokens`, so that some of them can be repeated as overlap.
-  UnitReader(std::string_view text, std::size_t max_tokens, std::size_t part_tokens, const TokenCounter& count);
+  UnitReader(std::string_view text, std::size_t max_tokens, std::size_t part_tokens,
+             const TokenCounter& count);
 
   /// Appends the units of the section [begin, end) to `units`.
   void read(std::size_t section, std::size_t begin, std::size_t end, std::vector<Unit>& units);

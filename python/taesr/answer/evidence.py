@@ -3,7 +3,7 @@
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal, Protocol
 
 import numpy as np
 import numpy.typing as npt
@@ -13,7 +13,6 @@ from taesr.answer.terms import coverage, term_weights, terms
 
 if TYPE_CHECKING:
     from taesr.collection import Hit
-    from taesr.encoder import Encoder
 
 MAX_CANDIDATES = 32  # sentences and procedures embedded for one question
 MAX_CHARACTERS = 2800  # of all of them together: about 700 tokens, which is what an answer costs
@@ -21,7 +20,7 @@ MAX_CANDIDATE_CHARACTERS = 400  # of one of them: a log pasted into a document m
 
 # Share of each signal in a sentence's score, and what is added or taken away for the section's role,
 # for a sentence that only says where to read on, and for one that says no more than the question.
-COSINE, HEADING_COSINE, TERMS, HEADING_TERMS, RETRIEVAL = 0.3, 0.1, 0.25, 0.15, 0.2
+COSINE, HEADING_COSINE, TERMS, HEADING_TERMS, RETRIEVAL = 0.3, 0.1, 0.2, 0.15, 0.25
 REMEDY, COMPLAINT, POINTER, ECHO = 0.08, -0.15, -0.2, -0.15
 ENOUGH_NEWS = 7  # terms that are not in the question
 
@@ -93,7 +92,7 @@ class _Candidate:
         )
 
 
-def read(question: str, hits: Sequence["Hit"], encoder: "Encoder", *, k: int) -> Evidence:
+def read(question: str, hits: Sequence["Hit"], encoder: "Embeds", *, k: int) -> Evidence:
     """Scores the sentences of the k best of `hits`.
 
     The others are what the weights of the question's terms are estimated from, and some of them are
@@ -163,7 +162,8 @@ def _shortlist(candidates: list[_Candidate]) -> list[_Candidate]:
 
     Embedding is nearly all of an answer's cost, so words and ranks choose what is worth it.
     """
-    chosen, characters = [], 0
+    chosen: list[_Candidate] = []
+    characters = 0
     for candidate in sorted(candidates, key=lambda c: c.promise, reverse=True):
         length = min(len(candidate.text), MAX_CANDIDATE_CHARACTERS)
         if len(chosen) < MAX_CANDIDATES and characters + length <= MAX_CHARACTERS:
@@ -172,10 +172,20 @@ def _shortlist(candidates: list[_Candidate]) -> list[_Candidate]:
     return chosen
 
 
+class Embeds(Protocol):
+    """What reading needs of an encoder."""
+
+    def encode(
+        self, texts: Sequence[str], *, role: Literal["query", "passage"], depth: str | int
+    ) -> npt.NDArray[np.float32]:
+        """Unit rows [texts, dim], float32."""
+        ...
+
+
 Cosines = npt.NDArray[np.float32]
 
 
-def _cosines(question: str, candidates: list[_Candidate], encoder: "Encoder") -> tuple[Cosines, Cosines]:
+def _cosines(question: str, candidates: list[_Candidate], encoder: "Embeds") -> tuple[Cosines, Cosines]:
     """Cosines of the question with each candidate, and with the headings above it."""
     if not candidates:
         return np.zeros(0, np.float32), np.zeros(0, np.float32)

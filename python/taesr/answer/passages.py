@@ -1,6 +1,6 @@
 """Retrieved chunks as passages to read: overlapping neighbours joined, units cut and scored."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import takewhile
 from typing import TYPE_CHECKING
@@ -18,7 +18,8 @@ class Passage:
     Attributes
     ----------
     prior
-        How well retrieval liked it, 0 to 1, best passage 1.
+        How well retrieval liked it, 0 to 1: mean over the search heads of its score relative to the
+        head's best.
     units, scores
         The quotable pieces and how well each answers the question, 0 to 1; a unit that was not read
         has score 0.
@@ -94,14 +95,19 @@ def join_hits(hits: Sequence["Hit"]) -> list[Passage]:
                 run.text += data[overlap:]
                 continue
         runs.append(_Run([rank], data, hit.begin))
-    top = max((hit.score for hit in hits), default=0.0)
+    tops = {
+        head: max(hit.scores.get(head, 0.0) for hit in hits)
+        for head in {head for hit in hits for head in hit.scores}
+    }
     return [
-        _passage(hits[min(run.ranks)], run.text.decode("utf-8"), top)
+        _passage(hits[min(run.ranks)], run.text.decode("utf-8"), tops)
         for run in sorted(runs, key=lambda run: min(run.ranks))
     ]
 
 
-def _passage(best: "Hit", text: str, top: float) -> Passage:
-    prior = max(0.0, min(1.0, best.score / top)) if top > 0 else 1.0
+def _passage(best: "Hit", text: str, tops: Mapping[str, float]) -> Passage:
+    # Reciprocal ranks hardly differ between neighbours; the heads' own scores say how far apart they are.
+    shares = [max(0.0, best.scores.get(head, 0.0)) / top for head, top in tops.items() if top > 0]
+    prior = sum(shares) / len(shares) if shares else 0.0
     units = tuple(split_units(text, best.section))
     return Passage(best.document, best.section, best.title, best.source, text, prior, units)

@@ -26,8 +26,8 @@ check choose click come contain correct correctly create different difference di
 exactly example explain fail find first fix follow good great guy happen hard help important include issue
 keep know large last left let long look lot main make mean message method name need never new next nothing
 number old open option order part people person place point possible problem provide question quick
-quickly read reason receive remove right run say see seem select send set show simple since small start
-stop suddenly support sure take think time today together trouble try turn type understand use used user
+quickly read reason receive remove right run same say see seem select send set show simple since small start
+stop suddenly support sure take think time today together trouble try turn two type understand use used user
 useful usually wait way week window wonder word work write wrong year
 """
 STOP_WORDS = frozenset(_STOP_WORDS.split())

@@ -6,6 +6,7 @@ from typing import Any, Literal
 
 from taesr.errors import InvalidArgument
 
+Mode = Literal["hybrid", "dense", "keyword"]
 StatementKind = Literal["sentence", "step", "item", "code"]
 
 
@@ -147,7 +148,7 @@ class AnswerOptions:
     """
 
     k: int = 6
-    mode: str = "hybrid"
+    mode: Mode = "hybrid"
     depth: str | int = "auto"
     dim: int | None = None
     filter: Mapping[str, str] | None = field(default=None, hash=False)

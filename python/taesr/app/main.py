@@ -18,6 +18,7 @@ from taesr.app.service import (
 )
 from taesr.errors import Error
 
+HERE = Path(__file__).parent
 MAX_DOCUMENT = 200_000  # characters of a document shown
 
 
@@ -29,8 +30,9 @@ def service(path: str) -> Service:
 
 def main() -> None:
     """Draw the page."""
-    st.set_page_config(page_title="taesr", page_icon=":material/forum:", layout="centered")
-    st.html(Path(__file__).with_name("style.css"))
+    # A named icon would be fetched from the internet; nothing may leave the machine.
+    st.set_page_config(page_title="taesr", page_icon=str(HERE / "icon.svg"), layout="centered")
+    st.html(HERE / "style.css")
     if password_needed() and not st.session_state.get("admitted"):
         ask_for_password()
         return
@@ -117,7 +119,7 @@ def sources(shared: Service, answer: Answer, number: int) -> None:
         return
     st.html(f'<div class="sources">{"Sources" if answer.confident else "Closest passages"}</div>')
     for citation in answer.citations:
-        with st.container(gap="small"):
+        with st.container(border=True, gap="xsmall"):
             st.html(render.card_html(citation))
             label = "Read the document"
             if st.button(
@@ -126,7 +128,7 @@ def sources(shared: Service, answer: Answer, number: int) -> None:
                 show_document(shared, citation)
 
 
-@st.dialog("Document", width="large")
+@st.dialog("Document", width="medium")
 def show_document(shared: Service, citation: Citation) -> None:
     """A document's text as stored, with the passage that was used."""
     text = shared.document_text(citation.document)

@@ -22,7 +22,11 @@ _TABLE_HEAD = (
     '<th>#</th><th>Passage</th><th colspan="2">Dense: rank, cosine</th>'
     '<th colspan="2">Keyword: rank, BM25</th><th>Score</th>'
 )
-_SNIPPET = 220  # characters shown on either side of what the answer uses
+_MARK, _END_MARK = "\ue000", "\ue001"
+_HEADING_LINE = re.compile(r"#{1,6}\s+(.*)")
+_TABLE_ROW = re.compile(r"\|.*\|")
+_TABLE_RULE = re.compile(r"\|[\s|:-]*\|")
+_SNIPPET = 160  # characters shown on either side of what the answer uses
 _UNMARKED = 420  # characters shown of a passage that nothing is used of
 
 
@@ -58,7 +62,8 @@ def _numbers(statement: Statement) -> str:
 
 def card_html(citation: Citation) -> str:
     """A source: number, document, section, how well it fits, and the passage around what was used."""
-    section = f'<div class="section">{escape(citation.section)}</div>' if citation.section else ""
+    below = citation.section.removeprefix(citation.title).removeprefix(" > ")
+    section = f'<div class="section">{escape(below)}</div>' if below else ""
     percent = round(100 * citation.score)
     return (
         f'<div class="card"><div class="head"><span class="number">{citation.number}</span>'
@@ -71,26 +76,56 @@ def card_html(citation: Citation) -> str:
 
 
 def passage_html(text: str, highlights: Sequence[tuple[int, int]], *, whole: bool = False) -> str:
-    """A passage with its highlights marked, cut to their surroundings unless `whole`."""
+    """A passage with its highlights marked, cut to their surroundings unless `whole`.
+
+    Of the light Markdown that documents are stored in, headings and code are shown as such.
+    """
     begin, end = 0, len(text)
     if not whole:
         if highlights:
-            begin = _word_start(text, highlights[0][0] - _SNIPPET)
-            end = _word_end(text, highlights[-1][1] + _SNIPPET)
+            begin = _cut_start(text, highlights[0][0] - _SNIPPET, highlights[0][0])
+            end = _cut_end(text, highlights[-1][1] + _SNIPPET, highlights[-1][1])
         else:
-            end = _word_end(text, _UNMARKED)
+            end = _cut_end(text, _UNMARKED, 0)
+    # The marks travel through the conversion as characters that have no other meaning.
     parts, position = [], begin
     for first, last in highlights:
-        parts += [_lines(text[position:first]), f"<mark>{_lines(text[first:last])}</mark>"]
+        parts += [_unused(text[position:first]), _MARK, _unused(text[first:last]), _END_MARK]
         position = last
-    parts.append(_lines(text[position:end]))
-    return ("… " if begin > 0 else "") + "".join(parts).strip() + (" …" if end < len(text) else "")
+    shown = _light_markdown("".join([*parts, _unused(text[position:end])]).strip())
+    shown = shown.replace(_MARK, "<mark>").replace(_END_MARK, "</mark>")
+    return ("… " if begin > 0 else "") + shown + (" …" if end < len(text) else "")
+
+
+def _unused(text: str) -> str:
+    return text.replace(_MARK, "").replace(_END_MARK, "")
+
+
+def _light_markdown(text: str) -> str:
+    lines, fenced = [], False
+    for line in text.split("\n"):
+        bare = line.strip(f" {_MARK}{_END_MARK}")
+        before, _, after = line.partition(bare) if bare else (line, "", "")
+        shown = ""
+        if bare.startswith(("```", "~~~")):
+            fenced = not fenced
+        elif fenced:
+            shown = f"<code>{escape(bare)}</code>"
+        elif heading := _HEADING_LINE.fullmatch(bare):
+            shown = f"<strong>{escape(heading[1])}</strong>"
+        elif _TABLE_ROW.fullmatch(bare):
+            cells = [cell.strip() for cell in bare.strip("|").split("|")]
+            shown = "" if _TABLE_RULE.fullmatch(bare) else _inline(" · ".join(filter(None, cells)))
+        else:
+            shown = _inline(bare)
+        gap = "" if bare else '<span class="gap"></span>'
+        lines.append(before + shown + after + ("<br>" if shown else gap))
+    return "".join(lines).removesuffix("<br>")
 
 
 def document_html(citation: Citation, text: str, highlights: Sequence[tuple[int, int]]) -> str:
     """A whole document with what the answer uses marked."""
     return (
-        f"<strong>{escape(citation.title or citation.document)}</strong>"
         f'<div class="cost">{escape(citation.source)}</div>'
         f'<div class="document-text">{passage_html(text, highlights, whole=True)}</div>'
     )
@@ -101,12 +136,23 @@ def error_html(message: str) -> str:
     return f'<div class="unsure"><span class="badge">Not possible</span><p>{escape(message)}</p></div>'
 
 
-def _word_start(text: str, position: int) -> int:
-    return 0 if position <= 0 else text.find(" ", position) + 1
+def _cut_start(text: str, position: int, used: int) -> int:
+    """Where to begin near `position`: at a line if one begins before `used`, else at a word."""
+    if position <= 0:
+        return 0
+    line = text.find("\n", position, used)
+    return line + 1 if line >= 0 else text.find(" ", position) + 1
 
 
-def _word_end(text: str, position: int) -> int:
-    return len(text) if position >= len(text) else max(text.rfind(" ", 0, position), 0) or position
+def _cut_end(text: str, position: int, used: int) -> int:
+    """Where to end near `position`: at a line if one ends after `used`, else at a word."""
+    if position >= len(text):
+        return len(text)
+    line = text.rfind("\n", used, position)
+    if line >= 0:
+        return line
+    word = text.rfind(" ", used, position)
+    return word if word >= 0 else position
 
 
 def _file_html(citation: Citation) -> str:
@@ -152,8 +198,10 @@ def _head_cells(hit: "Hit", head: str, digits: int) -> str:
 
 def facts_html(name: str, facts: Mapping[str, str]) -> str:
     """The collection's name and figures."""
-    rows = "".join(f"<dt>{escape(key)}</dt><dd>{escape(value)}</dd>" for key, value in facts.items())
-    return f'<div class="facts"><div class="name">{escape(name)}</div><dl>{rows}</dl></div>'
+    rows = "".join(
+        f"<div><span>{escape(key)}</span><span>{escape(value)}</span></div>" for key, value in facts.items()
+    )
+    return f'<div class="facts"><div class="name">{escape(name)}</div>{rows}</div>'
 
 
 def _inline(text: str) -> str:

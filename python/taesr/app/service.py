@@ -8,9 +8,10 @@ from collections.abc import Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, ClassVar
 
 from taesr.answer import Answer, AnswerOptions, SupportBot
+from taesr.answer.types import Mode
 from taesr.app.launch import PASSWORD_VARIABLE
 from taesr.errors import Error
 
@@ -20,8 +21,7 @@ if TYPE_CHECKING:
 MAX_EXCHANGES = 50  # kept of one conversation; older ones are forgotten
 MAX_WAITING = 32  # questions of all users together
 EXAMPLES = 4
-_MODES = ("hybrid", "dense", "keyword")
-_DEPTHS = ("auto", "easy", "medium", "hard")
+_ASKING = ("how ", "why ", "what ")
 
 
 @dataclass(frozen=True)
@@ -29,11 +29,11 @@ class Settings:
     """What the sidebar chooses."""
 
     k: int = 6
-    mode: str = "hybrid"
+    mode: Mode = "hybrid"
     depth: str = "auto"
 
-    modes = _MODES
-    depths = _DEPTHS
+    modes: ClassVar[tuple[Mode, ...]] = ("hybrid", "dense", "keyword")
+    depths: ClassVar[tuple[str, ...]] = ("auto", "easy", "medium", "hard")
 
 
 @dataclass(frozen=True)
@@ -122,7 +122,7 @@ class Service:
 
     def document_text(self, document: str) -> str:
         """Text of a document as stored; empty when it has been removed since."""
-        found = self.collection.document(document)
+        found = self.collection.native.document(document)
         return found.text if found else ""
 
 
@@ -145,16 +145,14 @@ def example_questions(documents: Sequence[tuple[str, str]]) -> list[str]:
     if bundled:
         return bundled[:EXAMPLES]
     titles = list(dict.fromkeys(title.strip() for _, title in documents if 12 <= len(title.strip()) <= 70))
-    asking = [
-        title
-        for title in titles
-        if title.endswith("?") or title.lower().startswith(("how ", "why ", "what "))
-    ]
-    chosen = (
-        asking if len(asking) >= EXAMPLES else asking + [title for title in titles if title not in asking]
-    )
-    step = max(1, len(chosen) // EXAMPLES)
-    return chosen[::step][:EXAMPLES]
+    asking = [title for title in titles if title.endswith("?") or title.lower().startswith(_ASKING)]
+    chosen = _spread(asking, EXAMPLES)
+    return chosen + _spread([title for title in titles if title not in asking], EXAMPLES - len(chosen))
+
+
+def _spread(titles: list[str], count: int) -> list[str]:
+    """At most `count` of the titles, at even distances."""
+    return titles[:: max(1, len(titles) // count)][:count] if count else []
 
 
 def password_needed() -> bool:

@@ -78,6 +78,7 @@ def _tell(arguments: argparse.Namespace, report: "taesr.IngestReport", totals: d
                 "updated": report.updated,
                 "unchanged": report.unchanged,
                 "removed": report.removed,
+                "skipped": report.skipped,
                 "chunks": report.chunks,
                 "failed": [{"path": str(path), "reason": reason} for path, reason in report.failed],
                 **totals,
@@ -88,7 +89,8 @@ def _tell(arguments: argparse.Namespace, report: "taesr.IngestReport", totals: d
             note(f"not read: {path}: {reason}")
         print(
             f"{report.added} added, {report.updated} updated, {report.unchanged} unchanged, "
-            f"{report.removed} removed, {len(report.failed)} not read; {report.chunks} chunks embedded. "
+            f"{report.removed} removed, {report.skipped} of other types skipped, "
+            f"{len(report.failed)} not read; {report.chunks} chunks embedded. "
             f"{arguments.collection} has {totals['documents']} documents in {totals['total_chunks']} chunks."
         )
     read_nothing = bool(report.failed) and report.added + report.updated + report.unchanged == 0

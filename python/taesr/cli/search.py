@@ -82,6 +82,7 @@ def _record(hit: "taesr.Hit") -> dict[str, Any]:
         "scores": hit.scores,
         "title": hit.title,
         "source": hit.source,
+        "metadata": hit.metadata,
     }
 
 

@@ -8,6 +8,7 @@ from typing import Protocol
 
 import numpy as np
 import numpy.typing as npt
+import torch
 
 from taesr.errors import InvalidArgument
 
@@ -148,10 +149,16 @@ def _top_k(store: VectorStore, queries: Floats, k: int) -> Indices:
     best_scores = np.empty((len(queries), 0), dtype=np.float32)
     best: Indices = np.empty((len(queries), 0), dtype=np.int64)
     for begin in range(0, len(store), _DOCUMENT_BLOCK):
-        scores = prepared @ store.rows(begin, begin + _DOCUMENT_BLOCK).T
+        scores = _products(prepared, store.rows(begin, begin + _DOCUMENT_BLOCK))
         positions = np.broadcast_to(np.arange(begin, begin + scores.shape[1]), scores.shape)
         best_scores, best = _keep_best(np.hstack([best_scores, scores]), np.hstack([best, positions]), k)
     return best
+
+
+def _products(queries: Floats, documents: Floats) -> Floats:
+    """Inner products [q, d], by PyTorch: NumPy's own threads would fight with those of the encoder."""
+    products: Floats = (torch.from_numpy(queries) @ torch.from_numpy(documents).T).numpy()
+    return products
 
 
 def _rescore(store: BinaryStore, queries: Floats, candidates: Indices, k: int) -> Indices:

@@ -53,22 +53,11 @@ def evaluate_search(
     """
     import taesr
 
-    documents = [
-        taesr.Document(identifier, text)
-        for identifier, text in zip(dataset.document_ids, dataset.documents, strict=True)
-    ]
-    label = f"{dataset.name} documents"
     with (
         tempfile.TemporaryDirectory(prefix="taesr-eval-") as folder,
         taesr.Collection.open(folder, encoder=encoder) as collection,
     ):
-        begin = time.perf_counter()
-        collection.add(
-            documents,
-            depth=depth,
-            progress=None if progress is None else lambda done, total: progress(label, done, total),
-        )
-        seconds = time.perf_counter() - begin
+        seconds = _fill(collection, dataset, depth, progress)
         searches = _search_all(collection, dataset, mode, depth, dim, progress)
         chunk_count = collection.chunk_count
     rankings = {query: _documents(result) for query, result in searches.items()}
@@ -79,9 +68,9 @@ def evaluate_search(
         metrics=mean_of(list(per_query.values())),
         per_query=per_query,
         cost={
-            "document_count": float(len(documents)),
+            "document_count": float(len(dataset.documents)),
             "chunk_count": float(chunk_count),
-            "document_per_second": len(documents) / max(seconds, 1e-9),
+            "document_per_second": len(dataset.documents) / max(seconds, 1e-9),
             "query_count": float(len(searches)),
             "query_depth": float(np.mean([result.depth for result in searches.values()])),
             "query_ms_p50": float(np.percentile(times, 50)),
@@ -90,6 +79,23 @@ def evaluate_search(
         },
         notes=dataset_notes(dataset),
     )
+
+
+def _fill(
+    collection: "taesr.Collection", dataset: RetrievalDataset, depth: str | int, progress: Progress | None
+) -> float:
+    """Add the whole corpus; return the seconds that it took."""
+    from taesr import Document
+
+    def report(done: int, total: int) -> None:
+        if progress is not None:
+            progress(f"{dataset.name} documents", done, total)
+
+    pairs = zip(dataset.document_ids, dataset.documents, strict=True)
+    documents = [Document(identifier, text) for identifier, text in pairs]
+    begin = time.perf_counter()
+    collection.add(documents, depth=depth, progress=report)
+    return time.perf_counter() - begin
 
 
 def _search_all(

@@ -15,7 +15,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
 
 from taesr.document import Document
-from taesr.errors import IoError
+from taesr.errors import InvalidArgument, IoError
 from taesr.ingest.limits import Limits, megabytes
 from taesr.ingest.loaders import LOADER_VERSION
 from taesr.ingest.normalize import printable
@@ -104,15 +104,18 @@ def _load(file: FoundFile, sandbox: Sandbox, limits: Limits, known: Mapping[str,
         parsed = sandbox.parse(file.path.name, data)
     except UnreadableError as error:
         return LoadedFile(file.id, file.path, "failed", reason=printable(str(error)))
-    document = Document(
-        id=file.id,
-        text=parsed.text,
-        title=parsed.title,
-        sections=parsed.sections,
-        source=printable(os.path.abspath(file.path)),
-        metadata=parsed.metadata,
-        content_hash=content_hash,
-    )
+    try:
+        document = Document(
+            id=file.id,
+            text=parsed.text,
+            title=parsed.title,
+            sections=parsed.sections,
+            source=printable(os.path.abspath(file.path)),
+            metadata=parsed.metadata,
+            content_hash=content_hash,
+        )
+    except InvalidArgument as error:  # a parser that a file has taken over may answer anything
+        return LoadedFile(file.id, file.path, "failed", reason=printable(f"parsed to nonsense: {error}"))
     return LoadedFile(file.id, file.path, "loaded", document, notes=parsed.notes)
 
 

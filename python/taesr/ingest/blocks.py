@@ -82,15 +82,17 @@ def assemble(blocks: Iterable[Block]) -> tuple[str, tuple[Section, ...]]:
     pieces: list[str] = []
     size = 0  # of the pieces, in bytes
     sections = _Sections()
+    openings: list[Block] = []  # of sections that begin with the next text
     for block in blocks:
         text = block.render()
-        if not text and block.kind != "border":
-            continue
-        gap = "" if not pieces else "\n" if block.tight else "\n\n"
-        if block.level:
-            sections.open(block.level, squeeze_line(block.text), size + len(gap))
+        if block.level and (text or block.kind == "border"):
+            openings.append(block)
         if not text:
             continue
+        gap = "" if not pieces else "\n" if block.tight else "\n\n"
+        for opening in openings:
+            sections.open(opening.level, squeeze_line(opening.text), size + len(gap))
+        openings.clear()
         if block.kind != "heading":
             sections.add_body()
         pieces += (gap, text)

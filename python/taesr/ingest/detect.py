@@ -54,7 +54,7 @@ _PDF_HEADER_WITHIN = 1024  # bytes; what readers of PDF accept before it
 _TEXT_CONTROLS = b"\t\n\r\x08\x0b\x0c\x1b"
 _CONTROLS = bytes(byte for byte in range(32) if byte not in _TEXT_CONTROLS) + b"\x7f"
 _MOST_CONTROLS = 0.02  # of all bytes, in text
-_MOST_HIGH_BYTES = 0.3  # of all bytes, in Western text
+_MOST_HIGH_BYTES = 0.3  # of all bytes, in Western text of more than a few words
 _UNDEFINED_1252 = re.compile(rb"[\x81\x8d\x8f\x90\x9d]")
 _ENCODED_SURROGATE = re.compile(rb"\xed[\xa0-\xbf][\x80-\xbf]")
 _NO_PAGE_ENCODINGS = ("utf-7", "utf-16", "utf-32", "idna", "punycode", "unicode_escape", "raw_unicode_escape")
@@ -148,10 +148,10 @@ def _decode_damaged(data: bytes, first_bad: int) -> tuple[str, str, tuple[str, .
     text = _ENCODED_SURROGATE.sub(b"\xef\xbf\xbd", data).decode("utf-8", "replace")
     bad = text.count("\ufffd") - data.count(b"\xef\xbf\xbd")
     good = sum(1 for _ in re.finditer(r"[^\x00-\x7f\ufffd]", text))
-    if good > 2 * bad or len(_ENCODED_SURROGATE.findall(data)) == bad:
+    if good >= 2 * bad or len(_ENCODED_SURROGATE.findall(data)) == bad:
         return text, "utf-8", (f"{bad} ill-formed UTF-8 sequences replaced, the first with {where}",)
     high = sum(map(len, re.findall(rb"[\x80-\xff]+", data)))
-    if _UNDEFINED_1252.search(data) or high > _MOST_HIGH_BYTES * len(data):
+    if _UNDEFINED_1252.search(data) or high > max(8, _MOST_HIGH_BYTES * len(data)):
         raise UnreadableError(
             f"neither UTF-8 ({where}) nor Western text: convert it to UTF-8 and ingest again"
         )

@@ -35,7 +35,8 @@ std::vector<Document> make_documents(std::size_t count) {
   std::vector<Document> documents;
   for (std::size_t i = 0; i < count; ++i) {
     const std::string n = std::to_string(i);
-    documents.push_back(make_document("doc" + n, "The printer number" + n + " is offline. Restart it, then wait."));
+    documents.push_back(
+        make_document("doc" + n, "The printer number" + n + " is offline. Restart it, then wait."));
   }
   return documents;
 }
@@ -74,7 +75,9 @@ TEST_F(CollectionTest, FindsWhatWasAddedInEveryMode) {
 }
 
 TEST_F(CollectionTest, IsTheSameAfterReopening) {
-  { open().add(make_documents(30)); }
+  {
+    open().add(make_documents(30));
+  }
   const Collection collection = open();
   EXPECT_TRUE(collection.notes().empty()) << collection.notes().front();
   EXPECT_EQ(collection.document_count(), 30u);
@@ -119,7 +122,9 @@ TEST_F(CollectionTest, RemovedDocumentsAreNotFound) {
 }
 
 TEST_F(CollectionTest, AnEmptyCollectionAnswersWithNothing) {
-  { static_cast<void>(open()); }
+  {
+    static_cast<void>(open());
+  }
   const Collection collection = open_to_read();
   EXPECT_TRUE(collection.notes().empty());
   EXPECT_TRUE(search(collection, "anything").hits.empty());
@@ -281,7 +286,9 @@ TEST_F(CollectionTest, ReadersMayNotWriteAndNeedSomethingToRead) {
   EXPECT_THROW(static_cast<void>(open_to_read()), IoError);
   EXPECT_THROW(static_cast<void>(open({.create = false})), IoError);
   EXPECT_FALSE(std::filesystem::exists(path_));
-  { open().add(make_documents(3)); }
+  {
+    open().add(make_documents(3));
+  }
   Collection reader = open_to_read();
   EXPECT_THROW(reader.add(make_documents(5)), InvalidArgument);
   EXPECT_THROW(reader.remove(std::vector<std::string>{"doc1"}), InvalidArgument);
@@ -317,7 +324,9 @@ TEST_F(CollectionTest, ASecondWriterFailsAtOnceNamingTheFirst) {
 }
 
 TEST_F(CollectionTest, ReadersSeeWhatAWriterInAnotherProcessCommits) {
-  { open().add(make_documents(5)); }
+  {
+    open().add(make_documents(5));
+  }
   const Collection reader = open_to_read();
   ASSERT_EQ(found(reader, "scanner", SearchMode::kKeyword), "");
   testing::ChildProcess child([&] {
@@ -344,7 +353,9 @@ TEST_F(CollectionTest, ReadersSeeEachBatchOfAWriterThatIsStillOpen) {
 }
 
 TEST_F(CollectionTest, AReadOnlyDirectoryCanBeSearched) {
-  { open().add(make_documents(10)); }
+  {
+    open().add(make_documents(10));
+  }
   std::filesystem::permissions(directory_.path(), std::filesystem::perms(0755));
   for (const auto& entry : std::filesystem::directory_iterator(path_)) ::chmod(entry.path().c_str(), 0444);
   ::chmod(path_.c_str(), 0555);

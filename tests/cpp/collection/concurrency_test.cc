@@ -20,7 +20,8 @@ Document make_document(std::size_t i) {
 }
 
 /// Searches in several threads until told to stop; every answer must make sense by itself.
-void search_until(const std::atomic<bool>& stop, const Collection& collection, std::atomic<std::size_t>& searches) {
+void search_until(const std::atomic<bool>& stop, const Collection& collection,
+                  std::atomic<std::size_t>& searches) {
   SearchOptions options;
   options.k = 5;
   for (std::size_t i = 0; !stop; ++i) {
@@ -69,7 +70,8 @@ TEST(Concurrency, ReadersFollowAWriterWhileTheySearch) {
   const testing::TemporaryDirectory directory;
   const auto embedder = std::make_shared<const testing::FakeEmbedder>(8);
   Collection writer = Collection::open(directory.path(), embedder);
-  const Collection reader = Collection::open(directory.path(), embedder, {.create = false, .read_only = true});
+  const Collection reader =
+      Collection::open(directory.path(), embedder, {.create = false, .read_only = true});
   run_beside_searches(reader, [&] {
     for (std::size_t i = 0; i < 60; ++i) writer.add(std::vector<Document>{make_document(i)});
   });

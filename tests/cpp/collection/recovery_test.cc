@@ -1,6 +1,7 @@
 // What happens to a collection when its process is killed or its files are damaged.
 
 #include <gtest/gtest.h>
+#include <sys/resource.h>
 
 #include <chrono>
 #include <random>
@@ -123,14 +124,17 @@ TEST_F(RecoveryTest, ReopensAfterKillWithEveryAcknowledgedDocumentAndNothingHalf
 }
 
 TEST_F(RecoveryTest, AKillWhileUpdatingLeavesOldOrNewVersionsNeverBoth) {
-  { open().add(make_documents(0, 50)); }
+  {
+    open().add(make_documents(0, 50));
+  }
   std::mt19937 random(22);
   for (int cycle = 0; cycle < 10; ++cycle) {
     testing::ChildProcess child([&] {
       Collection collection = open();
       for (int version = 0;; ++version) {
         std::vector<Document> documents;
-        for (std::size_t i = 0; i < 50; ++i) documents.push_back(make_document(i, "v" + std::to_string(version)));
+        for (std::size_t i = 0; i < 50; ++i)
+          documents.push_back(make_document(i, "v" + std::to_string(version)));
         collection.add(documents);
       }
       return 0;
@@ -142,24 +146,56 @@ TEST_F(RecoveryTest, AKillWhileUpdatingLeavesOldOrNewVersionsNeverBoth) {
     expect_consistent(collection);
     std::set<std::string> versions;
     for (std::size_t i = 0; i < 50; ++i) {
-      versions.insert(collection.document("doc" + std::to_string(i))->text.substr(make_document(i).text.find(" ")));
+      versions.insert(
+          collection.document("doc" + std::to_string(i))->text.substr(make_document(i).text.find(" ")));
     }
     EXPECT_EQ(versions.size(), 1u) << "one call is one batch is one transaction";
   }
 }
 
+TEST_F(RecoveryTest, AFullDiskIsAnIoErrorAndLosesNothing) {
+  { open().add(make_documents(0, 50)); }
+  for (const rlim_t kilobytes : {8, 40, 80, 120, 160, 250, 400}) {
+    testing::ChildProcess child([&] {
+      // Writing past this size fails as it would on a full disk.
+      ::signal(SIGXFSZ, SIG_IGN);
+      const rlimit limit{kilobytes * 1024, kilobytes * 1024};
+      if (::setrlimit(RLIMIT_FSIZE, &limit) != 0) return 10;
+      try {
+        Collection collection = open();
+        collection.add(make_documents(1000, 5000));
+        return 11;
+      } catch (const IoError&) {
+        return 0;
+      }
+    });
+    EXPECT_EQ(child.wait(), 0) << kilobytes;
+    const Collection collection = open();
+    expect_consistent(collection);
+    for (std::size_t i = 0; i < 50; ++i) EXPECT_TRUE(collection.document("doc" + std::to_string(i)));
+  }
+}
+
 TEST_F(RecoveryTest, FilesLeftByAKilledWriterAreSweptUp) {
-  { open().add(make_documents(0, 5)); }
+  {
+    open().add(make_documents(0, 5));
+  }
   write_bytes(path_ / "dense.idx.tmp-12345", "half");
-  { static_cast<void>(open()); }
+  {
+    static_cast<void>(open());
+  }
   EXPECT_FALSE(std::filesystem::exists(path_ / "dense.idx.tmp-12345"));
 }
 
 TEST_F(RecoveryTest, MissingStaleAndForeignIndexFilesAreRebuiltWithANote) {
-  { open().add(make_documents(0, 30)); }
+  {
+    open().add(make_documents(0, 30));
+  }
   const std::string old_dense = read_bytes(path_ / "dense.idx");
   const std::string old_keyword = read_bytes(path_ / "keyword.idx");
-  { open().add(make_documents(30, 40)); }
+  {
+    open().add(make_documents(30, 40));
+  }
   const auto expect_note = [&](const std::string& why) {
     const Collection collection = open();
     ASSERT_FALSE(collection.notes().empty()) << why;
@@ -171,14 +207,17 @@ TEST_F(RecoveryTest, MissingStaleAndForeignIndexFilesAreRebuiltWithANote) {
   expect_note("older than the rows");
   std::filesystem::remove(path_ / "dense.idx");
   expect_note("missing");
-  std::filesystem::copy_file(path_ / "keyword.idx", path_ / "dense.idx", std::filesystem::copy_options::overwrite_existing);
+  std::filesystem::copy_file(path_ / "keyword.idx", path_ / "dense.idx",
+                             std::filesystem::copy_options::overwrite_existing);
   expect_note("another kind");
   write_bytes(path_ / "keyword.idx", "");
   expect_note("not an index file");
   {
     // An index of a later state than the rows, as after restoring a backup of the database alone.
     const std::string database = read_bytes(path_ / "collection.sqlite");
-    { open().add(make_documents(40, 60)); }
+    {
+      open().add(make_documents(40, 60));
+    }
     write_bytes(path_ / "collection.sqlite", database);
     expect_note("other rows");
   }
@@ -186,7 +225,9 @@ TEST_F(RecoveryTest, MissingStaleAndForeignIndexFilesAreRebuiltWithANote) {
 }
 
 TEST_F(RecoveryTest, ARemovalThatAnOldIndexDoesNotKnowIsCaughtUpWith) {
-  { open().add(make_documents(0, 30)); }
+  {
+    open().add(make_documents(0, 30));
+  }
   const std::string old_dense = read_bytes(path_ / "dense.idx");
   {
     Collection collection = open();
@@ -201,7 +242,9 @@ TEST_F(RecoveryTest, ARemovalThatAnOldIndexDoesNotKnowIsCaughtUpWith) {
 }
 
 TEST_F(RecoveryTest, DamagedIndexFilesAreRebuiltOrHarmless) {
-  { open().add(make_documents(0, 40)); }
+  {
+    open().add(make_documents(0, 40));
+  }
   std::mt19937 random(23);
   for (const std::string name : {"dense.idx", "keyword.idx"}) {
     const std::string original = read_bytes(path_ / name);
@@ -223,7 +266,9 @@ TEST_F(RecoveryTest, DamagedIndexFilesAreRebuiltOrHarmless) {
 }
 
 TEST_F(RecoveryTest, ADamagedDatabaseIsAFormatErrorOrStillSearchable) {
-  { open().add(make_documents(0, 200)); }
+  {
+    open().add(make_documents(0, 200));
+  }
   const std::string original = read_bytes(path_ / "collection.sqlite");
   std::mt19937 random(24);
   std::size_t refused = 0;

@@ -29,7 +29,8 @@ class RetrieverTest : public ::testing::Test {
   }
 
   testing::TemporaryDirectory directory_;
-  Collection collection_ = Collection::open(directory_.path(), std::make_shared<const testing::FakeEmbedder>());
+  Collection collection_ =
+      Collection::open(directory_.path(), std::make_shared<const testing::FakeEmbedder>());
 };
 
 TEST_F(RetrieverTest, HybridHitsCarryTheRanksAndScoresOfTheirHeads) {

@@ -13,7 +13,9 @@ namespace {
 const IndexOrigin kOrigin{IndexKind::kKeyword, "0123abcd", {42, -7}};
 
 std::vector<IndexSection> some_sections() {
-  return {{section_tag("AAAA"), "first"}, {section_tag("BBBB"), ""}, {section_tag("CCCC"), std::string(1000, 'c')}};
+  return {{section_tag("AAAA"), "first"},
+          {section_tag("BBBB"), ""},
+          {section_tag("CCCC"), std::string(1000, 'c')}};
 }
 
 std::string file_bytes(const std::vector<IndexSection>& sections) {

@@ -84,7 +84,8 @@ TEST(DamagedIndex, AGraphIsRefusedOrCanBeSearchedAndExtended) {
       ++accepted;
       const auto query = testing::random_unit_vector(random, kDimension);
       for (const std::size_t k : {1, 40, 1000}) {
-        for (const auto& [slot, score] : decoded.search(query.data(), k, nullptr)) ASSERT_LT(slot, rows.size());
+        for (const auto& [slot, score] : decoded.search(query.data(), k, nullptr))
+          ASSERT_LT(slot, rows.size());
       }
       if (accepted % 20 == 0) decoded.extend(more_rows);
     } catch (const FormatError&) {
@@ -105,7 +106,8 @@ TEST(DamagedIndex, SectionsAreRefusedOrHarmless) {
   dense.remove({3, 4});
   keyword.remove({3, 4});
   std::mt19937 random(8);
-  const auto check = [&](const std::vector<IndexSection>& original, const std::function<void(const IndexFile&)>& use) {
+  const auto check = [&](const std::vector<IndexSection>& original,
+                         const std::function<void(const IndexFile&)>& use) {
     std::size_t accepted = 0;
     for (int round = 0; round < 3000; ++round) {
       auto sections = original;
@@ -195,7 +197,8 @@ TEST(DamagedIndex, EachRuleOfAGraphIsEnforced) {
 }
 
 TEST(DamagedIndex, EachRuleOfVectorsIsEnforced) {
-  const auto load = [](std::vector<std::int64_t> ids, std::vector<std::uint8_t> dead, std::vector<float> values) {
+  const auto load = [](std::vector<std::int64_t> ids, std::vector<std::uint8_t> dead,
+                       std::vector<float> values) {
     ByteWriter id_bytes, dead_bytes, value_bytes;
     id_bytes.put_all(ids.data(), ids.size());
     dead_bytes.put_all(dead.data(), dead.size());
@@ -223,7 +226,8 @@ TEST(DamagedIndex, EachRuleOfPostingsIsEnforced) {
     std::string text;
     std::vector<std::pair<std::uint32_t, std::uint32_t>> postings;  // step in slots, frequency
   };
-  const auto load = [](const std::vector<Term>& terms, std::vector<std::uint32_t> lengths, const std::string& tail = "") {
+  const auto load = [](const std::vector<Term>& terms, std::vector<std::uint32_t> lengths,
+                       const std::string& tail = "") {
     const std::vector<std::int64_t> ids = {4, 9};
     const std::vector<std::uint8_t> dead = {0, 0};
     ByteWriter id_bytes, dead_bytes, length_bytes, term_bytes;

@@ -24,8 +24,8 @@ HnswIndex make_index(const Vectors& vectors, std::size_t dimension) {
 }
 
 /// Cosines of prefixes in double precision, sorted.
-std::vector<Candidate> reference_search(const Vectors& vectors, const std::vector<float>& query, std::size_t k,
-                                        const std::set<std::int64_t>& left_out = {}) {
+std::vector<Candidate> reference_search(const Vectors& vectors, const std::vector<float>& query,
+                                        std::size_t k, const std::set<std::int64_t>& left_out = {}) {
   std::vector<Candidate> all;
   for (std::size_t i = 0; i < vectors.size(); ++i) {
     if (left_out.contains(id_of(i))) continue;
@@ -149,7 +149,8 @@ TEST(HnswIndex, PrefixesAreComparedExactlyAndRenormalised) {
     const auto hits = index.search(query, 10);
     const auto expected = reference_search(vectors, query, 10);
     ASSERT_EQ(hits.size(), expected.size());
-    for (std::size_t i = 0; i < hits.size(); ++i) EXPECT_NEAR(hits[i].score, expected[i].score, 2e-5) << length;
+    for (std::size_t i = 0; i < hits.size(); ++i)
+      EXPECT_NEAR(hits[i].score, expected[i].score, 2e-5) << length;
   }
 }
 
@@ -203,7 +204,8 @@ TEST(HnswIndex, FindsTheSameAfterSavingAndLoading) {
       for (std::size_t j = 0; j < before.size(); ++j) EXPECT_EQ(before[j].chunk, after[j].chunk);
     }
     // A loaded graph grows like one that was made here.
-    for (std::size_t i = n; i < n + 500; ++i) loaded.append(id_of(i), testing::random_unit_vector(random, 16));
+    for (std::size_t i = n; i < n + 500; ++i)
+      loaded.append(id_of(i), testing::random_unit_vector(random, 16));
     loaded.link();
     EXPECT_EQ(loaded.size(), n + 500 - (n > 0 ? 3 : 0));
     EXPECT_EQ(loaded.search(testing::random_unit_vector(random, 16), 20).size(), 20u);

@@ -58,7 +58,8 @@ std::string random_text(std::mt19937& random, std::size_t words) {
 
 Corpus random_corpus(std::mt19937& random, std::size_t size) {
   Corpus corpus;
-  for (std::size_t i = 0; i < size; ++i) corpus[static_cast<std::int64_t>(2 * i + 5)] = random_text(random, 1 + random() % 30);
+  for (std::size_t i = 0; i < size; ++i)
+    corpus[static_cast<std::int64_t>(2 * i + 5)] = random_text(random, 1 + random() % 30);
   return corpus;
 }
 

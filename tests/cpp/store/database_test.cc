@@ -15,7 +15,11 @@ TEST(Database, RoundTripsTextWithNulBytesAndBytes) {
   database.execute("CREATE TABLE t (number INTEGER, text TEXT NOT NULL, bytes BLOB)");
   const std::string text("a\0b\xc3\xa9", 5);
   const std::vector<std::byte> bytes = {std::byte{0}, std::byte{255}};
-  database.prepare("INSERT INTO t VALUES (?, ?, ?)").bind(1, std::int64_t{-5}).bind(2, text).bind_bytes(3, bytes).run();
+  database.prepare("INSERT INTO t VALUES (?, ?, ?)")
+      .bind(1, std::int64_t{-5})
+      .bind(2, text)
+      .bind_bytes(3, bytes)
+      .run();
   database.prepare("INSERT INTO t VALUES (?, ?, ?)").bind(1, INT64_MAX).bind(2, "").bind_bytes(3, {}).run();
   Statement row = database.prepare("SELECT * FROM t ORDER BY number");
   ASSERT_TRUE(row.step());
@@ -33,7 +37,8 @@ TEST(Database, OpensPathsWithCharactersThatUrisGiveAMeaning) {
   const auto path = directory.path() / "50% of #1? ü&mode=ro.sqlite";
   Database(path, Database::Mode::kReadWrite).execute("CREATE TABLE t (x)");
   EXPECT_TRUE(std::filesystem::exists(path));
-  EXPECT_EQ(Database(path, Database::Mode::kImmutable).query_integer("SELECT count(*) FROM sqlite_master"), 1);
+  EXPECT_EQ(Database(path, Database::Mode::kImmutable).query_integer("SELECT count(*) FROM sqlite_master"),
+            1);
 }
 
 TEST(Database, ATransactionThatIsNotCommittedLeavesNothing) {

@@ -111,6 +111,8 @@ TEST_F(DocumentStoreTest, FiltersMatchAllOfTheirProperties) {
   EXPECT_EQ(store.chunks_matching({{"product", "' OR 1=1 --"}}).size(), 1u);
   EXPECT_TRUE(store.chunks_matching({{"product", "tablet"}}).empty());
   EXPECT_TRUE(store.chunks_matching({{"unknown", ""}}).empty());
+  // SQLite 3.40's quick_check took a table of this kind, its key in another order, for damaged.
+  EXPECT_EQ(open(DocumentStore::Access::kReadOnly).chunks_matching({{"product", "phone"}}).size(), 3u);
 }
 
 TEST_F(DocumentStoreTest, ChunksComeInTheOrderAskedForWithoutThoseThatAreGone) {
@@ -127,8 +129,12 @@ TEST_F(DocumentStoreTest, ChunksComeInTheOrderAskedForWithoutThoseThatAreGone) {
 }
 
 TEST_F(DocumentStoreTest, AnotherModelIsRefusedByNameUnlessThereIsNothingToCompareWith) {
-  { DocumentStore store = open(); }
-  { DocumentStore store = open(DocumentStore::Access::kReadWrite, {"model-b", 2}); }  // empty: taken over
+  {
+    DocumentStore store = open();
+  }
+  {
+    DocumentStore store = open(DocumentStore::Access::kReadWrite, {"model-b", 2});
+  }  // empty: taken over
   {
     DocumentStore store = open(DocumentStore::Access::kReadWrite, kSpace);
     put(store, "a", 1);
@@ -155,12 +161,15 @@ TEST_F(DocumentStoreTest, OtherFilesAreRefusedByKind) {
   Database(file_, Database::Mode::kReadWrite).execute("CREATE TABLE other (x)");
   EXPECT_THROW(static_cast<void>(open()), FormatError);
   std::filesystem::remove(file_);
-  { DocumentStore store = open(); }
+  {
+    DocumentStore store = open();
+  }
   Database(file_, Database::Mode::kReadWrite).execute("PRAGMA user_version = 2");
   EXPECT_THROW(static_cast<void>(open()), VersionError);
   std::filesystem::remove(file_);
   testing::write_bytes(file_, "");
-  EXPECT_THROW(static_cast<void>(open(DocumentStore::Access::kReadOnly)), IoError) << "creation was interrupted";
+  EXPECT_THROW(static_cast<void>(open(DocumentStore::Access::kReadOnly)), IoError)
+      << "creation was interrupted";
   EXPECT_EQ(open().document_count(), 0u) << "creation is completed";
 }
 
@@ -175,7 +184,8 @@ TEST_F(DocumentStoreTest, ADamagedEmbeddingIsReportedWithItsChunk) {
       RowSnapshot(store).for_each_vector(0, kSpace, [](std::int64_t, std::span<const float>) {});
       FAIL() << "accepted " << value;
     } catch (const FormatError& error) {
-      EXPECT_NE(std::string(error.what()).find("chunk " + std::to_string(ids[1])), std::string::npos) << error.what();
+      EXPECT_NE(std::string(error.what()).find("chunk " + std::to_string(ids[1])), std::string::npos)
+          << error.what();
     }
   }
 }

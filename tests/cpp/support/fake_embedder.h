@@ -20,7 +20,8 @@ class FakeEmbedder : public Embedder {
   explicit FakeEmbedder(std::size_t dimension = 32, std::string fingerprint = "fake-1")
       : dimension_(dimension), fingerprint_(std::move(fingerprint)) {}
 
-  [[nodiscard]] Embeddings embed(std::span<const std::string> texts, Role, const std::string& depth) const override {
+  [[nodiscard]] Embeddings embed(std::span<const std::string> texts, Role,
+                                 const std::string& depth) const override {
     Embeddings made;
     made.vectors = Matrix(texts.size(), dimension_);
     for (std::size_t i = 0; i < texts.size(); ++i) embed_one(texts[i], made.vectors.row(i));

@@ -22,7 +22,8 @@ std::string encode(char32_t c) {
   } else if (c < 0x10000) {
     push(0xE0 | c >> 12), push(0x80 | (c >> 6 & 0x3F)), push(0x80 | (c & 0x3F));
   } else {
-    push(0xF0 | c >> 18), push(0x80 | (c >> 12 & 0x3F)), push(0x80 | (c >> 6 & 0x3F)), push(0x80 | (c & 0x3F));
+    push(0xF0 | c >> 18), push(0x80 | (c >> 12 & 0x3F)), push(0x80 | (c >> 6 & 0x3F)),
+        push(0x80 | (c & 0x3F));
   }
   return bytes;
 }
@@ -49,17 +50,17 @@ TEST(Utf8, IllFormedBytesAreFoundAtTheirOffset) {
       {"", kValid},
       {std::string("a\0b", 3), kValid},
       {"abc\xFF", 3},
-      {"\x80", 0},                       // continuation alone
-      {"ab\xC3", 2},                     // cut off
-      {"ab\xE2\x82", 2},                 // cut off
-      {"ab\xF0\x9F\x98", 2},             // cut off
-      {"\xC0\xAF", 0},                   // overlong '/'
-      {"\xC1\xBF", 0},                   // overlong
-      {"\xE0\x80\xAF", 0},               // overlong
-      {"\xF0\x80\x80\xAF", 0},           // overlong
-      {"a\xED\xA0\x80", 1},              // lone surrogate
-      {"\xED\xBF\xBF", 0},               // lone surrogate
-      {"\xF4\x90\x80\x80", 0},           // above U+10FFFF
+      {"\x80", 0},              // continuation alone
+      {"ab\xC3", 2},            // cut off
+      {"ab\xE2\x82", 2},        // cut off
+      {"ab\xF0\x9F\x98", 2},    // cut off
+      {"\xC0\xAF", 0},          // overlong '/'
+      {"\xC1\xBF", 0},          // overlong
+      {"\xE0\x80\xAF", 0},      // overlong
+      {"\xF0\x80\x80\xAF", 0},  // overlong
+      {"a\xED\xA0\x80", 1},     // lone surrogate
+      {"\xED\xBF\xBF", 0},      // lone surrogate
+      {"\xF4\x90\x80\x80", 0},  // above U+10FFFF
       {"\xF5\x80\x80\x80", 0},
       {"0123456789abcdef\xC3\xA9\xFEzzzzzzzzzz", 18},  // behind the words read eight bytes at a time
       {"0123456\xE9zzzzzzzzzzzzzzzz", 7},
@@ -96,7 +97,8 @@ TEST(Utf8, RequireNamesWhatWhereAndTheByte) {
     require_utf8("abc\xE9", "document 'x', text");
     FAIL();
   } catch (const InvalidArgument& error) {
-    EXPECT_STREQ(error.what(), "document 'x', text: byte 0xE9 at offset 3 is not UTF-8; convert the text to UTF-8 first");
+    EXPECT_STREQ(error.what(),
+                 "document 'x', text: byte 0xE9 at offset 3 is not UTF-8; convert the text to UTF-8 first");
   }
   EXPECT_NO_THROW(require_utf8("é", "x"));
 }

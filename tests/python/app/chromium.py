@@ -1,6 +1,7 @@
 """A headless Chromium driven over the DevTools protocol: enough to use a page and to look at it."""
 
 import base64
+import contextlib
 import itertools
 import json
 import shutil
@@ -21,7 +22,13 @@ class Chromium:
 
     def __init__(self, *, width: int = 1280, height: int = 1000, dark: bool = False) -> None:
         self._profile = tempfile.TemporaryDirectory(prefix="chromium-", ignore_cleanup_errors=True)
-        flags = ["--headless=new", "--no-sandbox", "--disable-gpu", "--disable-dev-shm-usage", "--no-first-run"]
+        flags = [
+            "--headless=new",
+            "--no-sandbox",
+            "--disable-gpu",
+            "--disable-dev-shm-usage",
+            "--no-first-run",
+        ]
         flags += ["--remote-debugging-port=0", f"--user-data-dir={self._profile.name}"]
         flags += [f"--window-size={width},{height}", "--disable-background-networking", "--hide-scrollbars"]
         flags += ["--blink-settings=preferredColorScheme=0"] if dark else []
@@ -29,13 +36,14 @@ class Chromium:
             [str(EXECUTABLE), *flags, "about:blank"], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
         )
         self._numbers = itertools.count(1)
-        self._socket = self._attach()
+        self._stack = contextlib.ExitStack()
+        self._socket = self._stack.enter_context(self._attach())
         self.requests: list[str] = []  # addresses that the page asked for
         self.call("Page.enable")
         self.call("Runtime.enable")
         self.call("Network.enable")
 
-    def _attach(self) -> ClientConnection:
+    def _attach(self) -> contextlib.AbstractContextManager[ClientConnection]:
         port_file = Path(self._profile.name) / "DevToolsActivePort"
         deadline = time.monotonic() + 60
         while not (port_file.exists() and port_file.read_text().strip()):
@@ -87,7 +95,14 @@ class Chromium:
     def press_enter(self) -> None:
         """Press the enter key."""
         for kind in ("keyDown", "keyUp"):
-            self.call("Input.dispatchKeyEvent", type=kind, key="Enter", code="Enter", windowsVirtualKeyCode=13, text="\r")
+            self.call(
+                "Input.dispatchKeyEvent",
+                type=kind,
+                key="Enter",
+                code="Enter",
+                windowsVirtualKeyCode=13,
+                text="\r",
+            )
 
     def screenshot(self, path: Path) -> None:
         """Save what is visible as a PNG file."""
@@ -96,7 +111,7 @@ class Chromium:
 
     def close(self) -> None:
         """End the browser."""
-        self._socket.close()
+        self._stack.close()
         self._process.terminate()
         self._process.wait(timeout=20)
         self._profile.cleanup()

@@ -88,6 +88,7 @@ def hit(document: str, text: str, score: float) -> SimpleNamespace:
         scores={"dense": 0.75, "keyword": 4.5},
         title="A title",
         source=f"/docs/{document}",
+        metadata={"format": "markdown"},
         chunk_id=1,
     )
 
@@ -99,7 +100,7 @@ class FakeCollection:
     calls: ClassVar[list[tuple[str, Any, dict[str, Any]]]] = []
     notes: ClassVar[list[str]] = []
     hits: ClassVar[list[SimpleNamespace]] = [hit("a.md", "Choose  forgotten\npassword.", 0.5)]
-    report = SimpleNamespace(added=2, updated=0, unchanged=1, removed=0, chunks=7, failed=[])
+    report = SimpleNamespace(added=2, updated=0, unchanged=1, removed=0, skipped=0, chunks=7, failed=[])
     document_count = 3
     chunk_count = 9
 

@@ -16,6 +16,7 @@ def _report(**changes: object) -> SimpleNamespace:
         "updated": 0,
         "unchanged": 0,
         "removed": 0,
+        "skipped": 0,
         "chunks": 0,
         "failed": [],
     }
@@ -26,7 +27,8 @@ def test_what_was_done_is_told(run: Run, tmp_path: Path) -> None:
     outcome = run("ingest", tmp_path, "--collection", tmp_path / "kb")
     assert outcome.code == 0
     assert outcome.out == (
-        "2 added, 0 updated, 1 unchanged, 0 removed, 0 not read; 7 chunks embedded. "
+        "2 added, 0 updated, 1 unchanged, 0 removed, 0 of other types skipped, 0 not read; "
+        "7 chunks embedded. "
         f"{tmp_path / 'kb'} has 3 documents in 9 chunks.\n"
     )
     assert outcome.err == ""
@@ -102,6 +104,7 @@ def test_json_lists_counts_and_failures(run: Run, tmp_path: Path, monkeypatch: p
         "updated": 0,
         "unchanged": 0,
         "removed": 0,
+        "skipped": 0,
         "chunks": 2,
         "failed": [{"path": str(tmp_path / "a.md"), "reason": "is empty"}],
         "documents": 3,

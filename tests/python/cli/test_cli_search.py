@@ -28,6 +28,7 @@ def test_json_is_the_documented_document_and_nothing_else(run: Run, tmp_path: Pa
         "scores": {"dense": 0.75, "keyword": 4.5},
         "title": "A title",
         "source": "/docs/a.md",
+        "metadata": {"format": "markdown"},
     }
     assert document["timings"]["total"] == 1.5
 

@@ -5,6 +5,7 @@ from pathlib import PurePath
 from typing import Protocol, cast
 
 from taesr.ingest.detect import Content, detect
+from taesr.ingest.normalize import printable
 from taesr.ingest.outcome import Parsed, UnreadableError
 
 # Part of every document's hash: raised when loaders give other text than before for the same file, so
@@ -32,7 +33,7 @@ def load(name: str, data: bytes, *, max_pages: int) -> Parsed:
     encoding = {"encoding": content.encoding} if content.encoding not in ("", "utf-8") else {}
     return Parsed(
         text=parsed.text,
-        title=parsed.title or PurePath(name).stem.replace("_", " ").replace("-", " ").strip(),
+        title=parsed.title or printable(PurePath(name).stem).replace("_", " ").replace("-", " ").strip(),
         sections=parsed.sections,
         metadata={**parsed.metadata, "format": content.format, "size": len(data), **encoding},
         notes=content.notes + parsed.notes,

@@ -17,7 +17,7 @@ _BREAKING = _LISTS | names(
     " figcaption figure footer form header hgroup hr html legend li main optgroup option p section summary"
     " tbody tfoot thead tr"
 )
-_NEVER_TEXT = ("script", "style", "link", "meta", "title")
+_NEVER_TEXT = ("head", "link", "meta", "script", "style", "title")
 
 
 @dataclass(slots=True)

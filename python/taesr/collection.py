@@ -1,0 +1,398 @@
+"""Documents, their chunks and embeddings in one directory, and the search over them."""
+
+import dataclasses
+import json
+import os
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Literal, Self
+
+from taesr._native import core
+from taesr.document import Document, Scalar
+from taesr.encoder import Encoder, clean_text
+from taesr.errors import InvalidArgument
+
+Mode = Literal["hybrid", "dense", "keyword"]
+Progress = Callable[[int, int], None]
+
+# Documents travel to the store in batches of about this many bytes: large enough for full batches of
+# chunks, small enough to bound memory and what an interruption undoes.
+_BATCH_BYTES = 1 << 20
+
+_SAME_ID = (
+    "the collection has a document '{id}' already, of '{other}': ingest their common folder, "
+    "or keep them in two collections"
+)
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Hit:
+    """One chunk that a search found.
+
+    Attributes
+    ----------
+    document, title, source, metadata
+        Of the document: its id, title, where a person can open it, and its values.
+    section, text, begin, end
+        Headings above the chunk, its text, and its bytes in the document's UTF-8 text.
+    score
+        The head's own score, or the fused one of a hybrid search; higher is better.
+    ranks, scores
+        By head ("dense": cosine, "keyword": BM25), of the heads that found it; ranks from 1.
+    """
+
+    document: str
+    title: str
+    source: str
+    metadata: dict[str, Scalar]
+    section: str
+    text: str
+    begin: int
+    end: int
+    score: float
+    ranks: dict[str, int]
+    scores: dict[str, float]
+    chunk_id: int
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class SearchResult:
+    """Hits, best first; recursions used for the query (0: none needed); milliseconds by stage."""
+
+    hits: list[Hit]
+    depth: int
+    timings: dict[str, float]
+
+    def __iter__(self) -> Iterator[Hit]:
+        return iter(self.hits)
+
+    def __len__(self) -> int:
+        return len(self.hits)
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class IngestReport:
+    """What an ingestion did.
+
+    Attributes
+    ----------
+    added, updated, unchanged, removed
+        Documents.
+    chunks
+        Chunks embedded.
+    skipped
+        Files of no supported type that nobody asked for by name.
+    failed
+        (path, reason) of files that could not be read. What an earlier ingestion read of them stays.
+    """
+
+    added: int = 0
+    updated: int = 0
+    unchanged: int = 0
+    removed: int = 0
+    chunks: int = 0
+    skipped: int = 0
+    failed: list[tuple[str, str]] = dataclasses.field(default_factory=list)
+
+
+class Collection:
+    """Documents with their embeddings in one directory, and the search over them.
+
+    One process writes and any number read; a second writer fails at once. Changes are
+    transactions. Methods release the GIL and may be called from several threads.
+
+    Examples
+    --------
+    >>> with Collection.open("kb") as kb:                     # doctest: +SKIP
+    ...     kb.ingest(["docs"])
+    ...     for hit in kb.search("reset password", k=5):
+    ...         print(hit.document, hit.section, hit.score)
+    """
+
+    def __init__(self, native: "core.Collection", encoder: Encoder) -> None:
+        self.native = native
+        self.encoder = encoder
+
+    @classmethod
+    def open(
+        cls,
+        directory: str | Path,
+        *,
+        encoder: Encoder | None = None,
+        create: bool = True,
+        read_only: bool = False,
+    ) -> Self:
+        """Open a collection, or make a new one.
+
+        Parameters
+        ----------
+        encoder
+            Must be the model that the collection was made with; None loads the default one.
+        create
+            Make the directory when there is none.
+        read_only
+            Search beside a writer; nothing on the disk is changed.
+
+        Raises
+        ------
+        IoError
+            No such collection, no permission, or another writer (named by its process).
+        ModelMismatch
+            The embeddings inside were made by another model.
+        FormatError, VersionError
+            The database is damaged, or of another version.
+        """
+        encoder = encoder or Encoder.load()
+        native = core.Collection.open(
+            Path(directory), encoder.native, create=create and not read_only, read_only=read_only
+        )
+        return cls(native, encoder)
+
+    def add(
+        self,
+        documents: Iterable[Document],
+        *,
+        replace: bool = False,
+        chunk_tokens: int = 250,
+        overlap: int = 50,
+        depth: str | int = "auto",
+        progress: Progress | None = None,
+    ) -> IngestReport:
+        """Add new documents and replace those whose content changed.
+
+        Parameters
+        ----------
+        replace
+            Embed again even what is unchanged.
+        chunk_tokens, overlap
+            Largest chunk, 200 to 800 tokens, and what neighbours share, 50 to 100.
+        depth
+            Recursions of the passages' embeddings.
+        progress
+            Called with (documents done, documents in all) after each committed batch.
+        """
+        report = self.native.add(
+            [_to_native(document) for document in documents],
+            chunking=core.ChunkOptions(max_tokens=chunk_tokens, overlap=overlap),
+            depth=str(depth),
+            replace=replace,
+            progress=progress,
+        )
+        return IngestReport(report.added, report.updated, report.unchanged, 0, report.chunks)
+
+    def ingest(
+        self,
+        paths: Sequence[str | Path] | str | Path,
+        *,
+        replace: bool = False,
+        chunk_tokens: int = 250,
+        overlap: int = 50,
+        depth: str | int = "auto",
+        progress: Progress | None = None,
+    ) -> IngestReport:
+        """Bring the collection up to date with files and folders (Markdown, text, HTML, PDF).
+
+        New and changed files are read and embedded; documents of files that are gone from the
+        folders given are removed. A file that cannot be read is reported and stops nothing.
+        Interrupted, the collection holds every batch that was done.
+
+        Parameters are those of `add`; `progress` counts files.
+        """
+        from taesr.ingest import iterate
+
+        roots = [paths] if isinstance(paths, str | Path) else list(paths)
+        stored = {info.id: info for info in self.documents()}
+        known = {} if replace else {info.id: info.content_hash for info in stored.values()}
+        total = 0
+
+        def remember_total(_: int, files: int) -> None:
+            nonlocal total
+            total = files
+
+        report = IngestReport()
+        batch: list[Document] = []
+        seen: set[str] = set()
+        size = done = 0
+
+        def flush() -> None:
+            nonlocal report, size
+            added = self.add(batch, replace=replace, chunk_tokens=chunk_tokens, overlap=overlap, depth=depth)
+            report = _sum(report, added)
+            batch.clear()
+            size = 0
+            if progress is not None:
+                progress(done, total)
+
+        for file in iterate(roots, known=known, progress=remember_total):
+            done += 1
+            seen.add(file.id)
+            if file.document is not None and (other := _other_file(stored.get(file.id), file.document)):
+                report.failed.append((str(file.path), _SAME_ID.format(id=file.id, other=other)))
+            elif file.document is not None:
+                batch.append(file.document)
+                size += len(file.document.text)
+            elif file.status == "unchanged":
+                report = dataclasses.replace(report, unchanged=report.unchanged + 1)
+            elif file.status == "skipped":
+                report = dataclasses.replace(report, skipped=report.skipped + 1)
+            else:
+                report.failed.append((str(file.path), file.reason))
+            if size >= _BATCH_BYTES:
+                flush()
+        flush()
+        gone = _vanished(stored.values(), roots, seen)
+        return dataclasses.replace(report, removed=self.remove(gone) if gone else 0)
+
+    def remove(self, ids: Iterable[str]) -> int:
+        """Remove documents by id; unknown ids are ignored. Returns how many there were."""
+        return self.native.remove(list(ids))
+
+    def search(
+        self,
+        query: str,
+        *,
+        k: int = 10,
+        mode: Mode = "hybrid",
+        depth: str | int = "auto",
+        dim: int | None = None,
+        filter: Mapping[str, Scalar] | None = None,  # noqa: A002 - the field's word for it
+    ) -> SearchResult:
+        """Find the chunks that answer `query`.
+
+        Parameters
+        ----------
+        k
+            Most hits, 1 to 10,000; fewer when there are fewer.
+        mode
+            "dense" (cosine of embeddings), "keyword" (BM25) or "hybrid" (both, fused by reciprocal
+            rank with k = 60; Cormack et al. 2009).
+        depth
+            Recursions of the query's embedding.
+        dim
+            Compare only this prefix of the vectors; None for all.
+        filter
+            Only documents whose metadata has these values.
+        """
+        if dim is not None and not 1 <= dim <= self.encoder.dimension:
+            raise InvalidArgument(f"dim is {dim}; allowed: 1 to {self.encoder.dimension}")
+        if not isinstance(k, int) or k < 1:
+            raise InvalidArgument(f"k is {k}; allowed: 1 to 10000")
+        result = self.native.search(
+            clean_text(query),
+            k=k,
+            mode=mode,
+            depth=str(depth),
+            dim=dim or 0,
+            candidates=max(k, 100),
+            filter={key: _filter_text(value) for key, value in (filter or {}).items()},
+        )
+        return SearchResult([_to_hit(hit) for hit in result.hits], result.depth, result.timings)
+
+    def documents(self) -> list["core.DocumentInfo"]:
+        """Id, title, source, content hash and number of chunks of every document."""
+        return self.native.documents()
+
+    @property
+    def document_count(self) -> int:
+        """Documents."""
+        return self.native.document_count
+
+    @property
+    def chunk_count(self) -> int:
+        """Chunks."""
+        return self.native.chunk_count
+
+    @property
+    def notes(self) -> list[str]:
+        """What opening did beyond opening, such as rebuilding a damaged index; one sentence each."""
+        return self.native.notes
+
+    @property
+    def directory(self) -> Path:
+        """Where the collection lies."""
+        return Path(self.native.directory)
+
+    def close(self) -> None:
+        """Write the indexes and let go of the files; twice is harmless."""
+        self.native.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def __repr__(self) -> str:
+        if self.native.closed:
+            return f"Collection('{self.directory}', closed)"
+        return f"Collection('{self.directory}', {self.document_count} documents, {self.chunk_count} chunks)"
+
+
+def _other_file(stored: "core.DocumentInfo | None", document: Document) -> str:
+    """The file that already has this document's id, if it is another one that still exists."""
+    if stored is None or stored.source == document.source or not os.path.exists(stored.source):
+        return ""
+    return stored.source
+
+
+def _vanished(stored: Iterable["core.DocumentInfo"], roots: Sequence[str | Path], seen: set[str]) -> list[str]:
+    """Ids of documents that came from these folders and whose files the walk did not meet again.
+
+    What lies below a folder that could not be read (its id ends in "/") counts as met: a passing
+    fault of a disk or a permission must not delete what was read before.
+    """
+    folders = tuple(os.path.join(os.path.abspath(root), "") for root in roots if os.path.isdir(root))
+    unread = tuple(id for id in seen if id.endswith("/"))
+    return [
+        info.id
+        for info in stored
+        if folders and info.source.startswith(folders) and info.id not in seen and not info.id.startswith(unread)
+    ]
+
+
+def _to_native(document: Document) -> "core.Document":
+    return core.Document(
+        id=document.id,
+        text=document.text,
+        title=document.title,
+        sections=[core.Section(s.path, s.begin, s.end) for s in document.sections],
+        source=document.source,
+        metadata=json.dumps(dict(document.metadata), allow_nan=False),
+        content_hash=document.content_hash,
+    )
+
+
+def _to_hit(hit: Any) -> Hit:
+    chunk = hit.chunk
+    return Hit(
+        document=chunk.document,
+        title=chunk.title,
+        source=chunk.source,
+        metadata=json.loads(chunk.metadata),
+        section=chunk.section,
+        text=chunk.text,
+        begin=chunk.begin,
+        end=chunk.end,
+        score=hit.score,
+        ranks=hit.ranks,
+        scores=hit.scores,
+        chunk_id=chunk.id,
+    )
+
+
+def _filter_text(value: Scalar) -> str:
+    """Metadata values compare as the text that JSON writes for them; strings as they are."""
+    return value if isinstance(value, str) else json.dumps(value)
+
+
+def _sum(a: IngestReport, b: IngestReport) -> IngestReport:
+    return dataclasses.replace(
+        a,
+        added=a.added + b.added,
+        updated=a.updated + b.updated,
+        unchanged=a.unchanged + b.unchanged,
+        chunks=a.chunks + b.chunks,
+    )
