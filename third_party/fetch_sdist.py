@@ -1,6 +1,6 @@
 """Fetch one source package by pip and check its SHA-256.
 
-    python fetch_sdist.py NAME VERSION SHA256 ARCHIVE
+python fetch_sdist.py NAME VERSION SHA256 ARCHIVE
 """
 
 import hashlib

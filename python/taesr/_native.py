@@ -3,7 +3,7 @@
 import torch
 
 try:
-    from taesr import _core as core
+    import taesr._core as core
 except ImportError as error:
     from taesr._build import TORCH_VERSION  # written by the build; itself absent from a bare checkout
 

@@ -110,7 +110,7 @@ class Collection:
     ...         print(hit.document, hit.section, hit.score)
     """
 
-    def __init__(self, native: "core.Collection", encoder: Encoder) -> None:
+    def __init__(self, native: core.Collection, encoder: Encoder) -> None:
         self.native = native
         self.encoder = encoder
 
@@ -213,14 +213,27 @@ class Collection:
         report = IngestReport()
         batch: list[Document] = []
         seen: set[str] = set()
-        size = done = 0
+        size = done = flushed = 0
+
+        def tell(documents: int, of: int) -> None:
+            """Progress inside a batch, in files: embedding is the slow part, not reading."""
+            if progress is not None:
+                progress(flushed + (done - flushed) * documents // of, total)
 
         def flush() -> None:
-            nonlocal report, size
-            added = self.add(batch, replace=replace, chunk_tokens=chunk_tokens, overlap=overlap, depth=depth)
+            nonlocal report, size, flushed
+            added = self.add(
+                batch,
+                replace=replace,
+                chunk_tokens=chunk_tokens,
+                overlap=overlap,
+                depth=depth,
+                progress=tell,
+            )
             report = _sum(report, added)
             batch.clear()
             size = 0
+            flushed = done
             if progress is not None:
                 progress(done, total)
 
@@ -289,7 +302,7 @@ class Collection:
         )
         return SearchResult([_to_hit(hit) for hit in result.hits], result.depth, result.timings)
 
-    def documents(self) -> list["core.DocumentInfo"]:
+    def documents(self) -> list[core.DocumentInfo]:
         """Id, title, source, content hash and number of chunks of every document."""
         return self.native.documents()
 
@@ -331,29 +344,32 @@ class Collection:
         return f"Collection('{self.directory}', {self.document_count} documents, {self.chunk_count} chunks)"
 
 
-def _other_file(stored: "core.DocumentInfo | None", document: Document) -> str:
+def _other_file(stored: core.DocumentInfo | None, document: Document) -> str:
     """The file that already has this document's id, if it is another one that still exists."""
     if stored is None or stored.source == document.source or not os.path.exists(stored.source):
         return ""
     return stored.source
 
 
-def _vanished(stored: Iterable["core.DocumentInfo"], roots: Sequence[str | Path], seen: set[str]) -> list[str]:
+def _vanished(stored: Iterable[core.DocumentInfo], roots: Sequence[str | Path], seen: set[str]) -> list[str]:
     """Ids of documents that came from these folders and whose files the walk did not meet again.
 
     What lies below a folder that could not be read (its id ends in "/") counts as met: a passing
     fault of a disk or a permission must not delete what was read before.
     """
     folders = tuple(os.path.join(os.path.abspath(root), "") for root in roots if os.path.isdir(root))
-    unread = tuple(id for id in seen if id.endswith("/"))
+    unread = tuple(name for name in seen if name.endswith("/"))
     return [
         info.id
         for info in stored
-        if folders and info.source.startswith(folders) and info.id not in seen and not info.id.startswith(unread)
+        if folders
+        and info.source.startswith(folders)
+        and info.id not in seen
+        and not info.id.startswith(unread)
     ]
 
 
-def _to_native(document: Document) -> "core.Document":
+def _to_native(document: Document) -> core.Document:
     return core.Document(
         id=document.id,
         text=document.text,

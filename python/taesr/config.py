@@ -60,7 +60,7 @@ class TAESRConfig:
         object.__setattr__(self, "_native", core.TAESRConfig.from_json(self.to_json()))
 
     @property
-    def native(self) -> "core.TAESRConfig":
+    def native(self) -> core.TAESRConfig:
         """The C++ twin of this config."""
         native: core.TAESRConfig = self._native  # type: ignore[attr-defined]
         return native
@@ -88,6 +88,6 @@ class TAESRConfig:
         return cls.from_native(core.TAESRConfig.from_file(path))
 
     @classmethod
-    def from_native(cls, native: "core.TAESRConfig") -> Self:
+    def from_native(cls, native: core.TAESRConfig) -> Self:
         """Python twin of a C++ config."""
         return cls(**{field.name: getattr(native, field.name) for field in dataclasses.fields(cls)})

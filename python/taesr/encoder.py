@@ -57,7 +57,7 @@ class Encoder:
     True
     """
 
-    def __init__(self, native: "core.Encoder") -> None:
+    def __init__(self, native: core.Encoder) -> None:
         self.native = native
         self.config = TAESRConfig.from_native(native.config)
 
@@ -110,7 +110,9 @@ class Encoder:
         -------
         float32 array [n, dim] of unit rows.
         """
-        return self.encode_detailed(texts, role=role, depth=depth, dim=dim, on_overflow=on_overflow).embeddings
+        return self.encode_detailed(
+            texts, role=role, depth=depth, dim=dim, on_overflow=on_overflow
+        ).embeddings
 
     def encode_detailed(
         self,

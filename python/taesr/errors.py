@@ -29,4 +29,12 @@ class ModelMismatch(Error):
     """Data made with one model was opened with another."""
 
 
-__all__ = ["ChecksumError", "Error", "FormatError", "InvalidArgument", "IoError", "ModelMismatch", "VersionError"]
+__all__ = [
+    "ChecksumError",
+    "Error",
+    "FormatError",
+    "InvalidArgument",
+    "IoError",
+    "ModelMismatch",
+    "VersionError",
+]

@@ -9,10 +9,12 @@
 
 #include <algorithm>
 #include <cstdlib>
+#include <mutex>
 #include <new>
 #include <optional>
 #include <thread>
 
+#include "core/checksum.h"
 #include "index/parallel.h"
 
 namespace taesr {
@@ -26,7 +28,6 @@ constexpr std::size_t kSearchWidth = 128;
 constexpr std::size_t kFirstCapacity = 1024;
 constexpr std::size_t kRowsPerThread = 32;  // fewer are linked faster than a thread starts
 constexpr std::uint32_t kMaxLevel = 32;     // a level of 16 has a chance of 16^-16
-constexpr std::size_t kSeed = 100;
 
 /// hnswlib stores the address of each row instead of a copy of it.
 class RowSpace : public hnswlib::SpaceInterface<float> {
@@ -60,8 +61,12 @@ class SlotFilter : public hnswlib::BaseFilterFunctor {
   const std::vector<bool>& allowed_;
 };
 
-// Deleted rows are left out by a filter, never by hnswlib's markDelete: its addPoint reads the last
-// element of an empty list when all that it reaches is marked.
+// Note [What of hnswlib is used]
+// Its arrays, its searches and its way of linking a node, but neither addPoint, nor markDelete, nor
+// loadIndex. addPoint draws levels from a generator that its threads share without a lock, and numbers
+// nodes in the order in which threads arrive; here levels are drawn beforehand and a node's number is
+// its row's slot. With markDelete, linking reads the last element of an empty list when all that it
+// reaches is marked; here deleted rows are left out of results by a filter. loadIndex trusts its file.
 using Graph = hnswlib::HierarchicalNSW<float>;
 
 /// A graph as it is stored: by slot, the links of each level from 0 to the slot's highest.
@@ -113,33 +118,74 @@ void set_neighbours(Graph& graph, hnswlib::linklistsizeint* list,
   std::copy(neighbours.begin(), neighbours.end(), list + 1);
 }
 
-/// Puts node `slot` where addPoint would have put it, with internal id equal to slot.
-void place_node(Graph& graph, tableint slot, const float* row,
-                const std::vector<std::vector<std::uint32_t>>& levels) {
+/// Makes the next node, on `level`, without links.
+void place_node(Graph& graph, tableint slot, const float* row, std::size_t level) {
   std::memset(graph.data_level0_memory_ + slot * graph.size_data_per_element_, 0,
               graph.size_data_per_element_);
   std::memcpy(graph.getDataByInternalId(slot), &row, sizeof row);
   graph.setExternalLabel(slot, slot);
-  const std::size_t upper = levels.size() - 1;
   graph.linkLists_[slot] = nullptr;
-  if (upper > 0) {
-    graph.linkLists_[slot] = static_cast<char*>(std::calloc(upper, graph.size_links_per_element_));
+  if (level > 0) {
+    graph.linkLists_[slot] = static_cast<char*>(std::calloc(level, graph.size_links_per_element_));
     if (graph.linkLists_[slot] == nullptr) throw std::bad_alloc();
   }
   // hnswlib frees the list of every node counted here that has upper levels.
-  graph.element_levels_[slot] = static_cast<int>(upper);
+  graph.element_levels_[slot] = static_cast<int>(level);
   graph.cur_element_count = slot + 1;
-  graph.label_lookup_[slot] = slot;
-  for (std::size_t level = 0; level <= upper; ++level) {
-    set_neighbours(graph, graph.get_linklist_at_level(slot, static_cast<int>(level)), levels[level]);
+}
+
+/// Each level has one in kLinks of the nodes of the level below. The same slot gets the same level always.
+std::size_t draw_level(std::size_t slot) {
+  std::uint64_t bits = xxh64({reinterpret_cast<const char*>(&slot), sizeof slot});
+  std::size_t level = 0;
+  for (; bits % kLinks == 0 && level < kMaxLevel; bits /= kLinks) ++level;
+  return level;
+}
+
+/// The node on `level` that a walk towards ever nearer neighbours ends at.
+tableint descend(Graph& graph, const void* data, tableint node, int level) {
+  const auto distance_to = [&](tableint other) {
+    return graph.fstdistfunc_(data, graph.getDataByInternalId(other), graph.dist_func_param_);
+  };
+  float shortest = distance_to(node);
+  for (bool moved = true; moved;) {
+    moved = false;
+    for (const tableint neighbour : graph.getConnectionsWithLock(node, level)) {
+      const float distance = distance_to(neighbour);
+      if (distance >= shortest) continue;
+      shortest = distance;
+      node = neighbour;
+      moved = true;
+    }
   }
+  return node;
+}
+
+/// Links a node that was placed, beside other threads that do the same. The node stays locked while it
+/// is linked, level by level from its top: who finds it on one level waits until it is on all.
+void link_node(Graph& graph, tableint node) {
+  const void* data = graph.getDataByInternalId(node);
+  const int level = graph.element_levels_[node];
+  std::unique_lock entry_lock(graph.global);  // kept only by a node that becomes the entry point
+  const std::unique_lock node_lock(graph.link_list_locks_[node]);
+  const int top = graph.maxlevel_;
+  tableint nearest = graph.enterpoint_node_;
+  if (level <= top) entry_lock.unlock();
+  for (int l = top; l > level; --l) nearest = descend(graph, data, nearest, l);
+  for (int l = std::min(level, top); l >= 0; --l) {
+    auto candidates = graph.searchBaseLayer(nearest, data, l);
+    nearest = graph.mutuallyConnectNewElement(data, node, candidates, l, false);
+  }
+  if (level <= top) return;
+  graph.enterpoint_node_ = node;
+  graph.maxlevel_ = level;
 }
 
 }  // namespace
 
 struct HnswGraph::Impl {
   Impl(const VectorTable& table, std::size_t capacity)
-      : space(table.dimension()), graph(&space, capacity, kLinks, kConstructionWidth, kSeed) {
+      : space(table.dimension()), graph(&space, capacity, kLinks, kConstructionWidth) {
     graph.setEf(kSearchWidth);
   }
   RowSpace space;
@@ -160,16 +206,24 @@ void HnswGraph::extend(const VectorTable& table) {
   if (!impl_) impl_ = std::make_unique<Impl>(table, capacity);
   Graph& graph = impl_->graph;
   if (table.size() > graph.max_elements_) graph.resizeIndex(capacity);
-  const auto link = [&](std::size_t slot) {
-    const float* row = table.row(slot);
-    graph.addPoint(&row, slot);
-  };
-  // The first node becomes the entry point and must be there before others look for it.
+  for (std::size_t slot = first; slot < table.size(); ++slot) {
+    place_node(graph, static_cast<tableint>(slot), table.row(slot), draw_level(slot));
+  }
   std::size_t next = first;
-  if (next == 0) link(next++);
+  if (next == 0) {  // the first node has nothing to be linked to
+    graph.enterpoint_node_ = 0;
+    graph.maxlevel_ = graph.element_levels_[0];
+    ++next;
+  }
   const std::size_t threads =
       std::min<std::size_t>(std::thread::hardware_concurrency(), 1 + (table.size() - next) / kRowsPerThread);
-  parallel_for(next, table.size(), threads, link);
+  try {
+    parallel_for(next, table.size(), threads,
+                 [&](std::size_t slot) { link_node(graph, static_cast<tableint>(slot)); });
+  } catch (...) {
+    impl_.reset();  // nodes without links would never be found; the next call starts afresh
+    throw;
+  }
 }
 
 std::vector<std::pair<std::uint32_t, float>> HnswGraph::search(const float* query, std::size_t k,
@@ -187,23 +241,19 @@ std::vector<std::pair<std::uint32_t, float>> HnswGraph::search(const float* quer
 
 std::string HnswGraph::encode() const {
   const Graph& graph = impl_->graph;
-  const std::size_t count = size();
-  // Threads finish in any order, so internal ids are not slots; slots are what is written.
-  std::vector<tableint> internal(count);
-  for (tableint id = 0; id < count; ++id) internal[graph.getExternalLabel(id)] = id;
+  const auto count = static_cast<tableint>(size());
   ByteWriter writer;
   writer.put(static_cast<std::uint32_t>(kLinks));
   writer.put(std::uint64_t{count});
-  writer.put(static_cast<std::uint32_t>(graph.getExternalLabel(graph.enterpoint_node_)));
-  for (const tableint id : internal) writer.put(static_cast<std::uint8_t>(graph.element_levels_[id]));
-  for (const tableint id : internal) {
-    for (int level = 0; level <= graph.element_levels_[id]; ++level) {
-      hnswlib::linklistsizeint* list = graph.get_linklist_at_level(id, level);
+  writer.put(std::uint32_t{graph.enterpoint_node_});
+  for (tableint slot = 0; slot < count; ++slot)
+    writer.put(static_cast<std::uint8_t>(graph.element_levels_[slot]));
+  for (tableint slot = 0; slot < count; ++slot) {
+    for (int level = 0; level <= graph.element_levels_[slot]; ++level) {
+      hnswlib::linklistsizeint* list = graph.get_linklist_at_level(slot, level);
       const std::uint16_t neighbours = graph.getListCount(list);
       writer.put(neighbours);
-      for (std::size_t i = 1; i <= neighbours; ++i) {
-        writer.put(static_cast<std::uint32_t>(graph.getExternalLabel(list[i])));
-      }
+      writer.put_all(list + 1, neighbours);
     }
   }
   return writer.take();
@@ -215,8 +265,12 @@ HnswGraph HnswGraph::decode(ByteReader& reader, const VectorTable& table) {
   HnswGraph decoded;
   decoded.impl_ = std::make_unique<Impl>(table, table.size());
   Graph& graph = decoded.impl_->graph;
-  for (std::size_t slot = 0; slot < table.size(); ++slot) {
-    place_node(graph, static_cast<tableint>(slot), table.row(slot), links.nodes[slot]);
+  for (tableint slot = 0; slot < table.size(); ++slot) {
+    const auto& levels = links.nodes[slot];
+    place_node(graph, slot, table.row(slot), levels.size() - 1);
+    for (std::size_t level = 0; level < levels.size(); ++level) {
+      set_neighbours(graph, graph.get_linklist_at_level(slot, static_cast<int>(level)), levels[level]);
+    }
   }
   graph.enterpoint_node_ = links.entry;
   graph.maxlevel_ = static_cast<int>(links.nodes[links.entry].size()) - 1;

@@ -1,4 +1,4 @@
-"""The encoder's arithmetic once more, one sequence at a time in plain PyTorch: what the library is held to."""
+"""The encoder's arithmetic once more, a sequence at a time in plain PyTorch: what the library is held to."""
 
 from pathlib import Path
 
@@ -47,7 +47,10 @@ class ReferenceEncoder:
 
     def hidden(self, ids: list[int], role: str, recursions: int) -> torch.Tensor:
         """States of the last layer [tokens, hidden]."""
-        x = self.weights["embeddings.token.weight"][ids] + self.weights["embeddings.position.weight"][: len(ids)]
+        x = (
+            self.weights["embeddings.token.weight"][ids]
+            + self.weights["embeddings.position.weight"][: len(ids)]
+        )
         x = self.norm(x + self.weights["embeddings.role.weight"][int(role == "query")], "embeddings.norm")
         entry = x = self.layer(x, "entry", "entry")
         for r in range(recursions):

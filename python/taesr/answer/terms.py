@@ -5,7 +5,7 @@ import re
 from collections.abc import Iterable, Mapping, Sequence
 from functools import lru_cache
 
-_WORD = re.compile(r"[^\W_]+(?:['\u2019][^\W_]+)?")
+_WORD = re.compile(r"\d+(?:\.\d+)+|[^\W_]+(?:['\u2019][^\W_]+)?")
 
 _STOP_WORDS = """
 a about again all also am an and any are aren't as at be because been being but by can can't cannot could
@@ -69,17 +69,19 @@ LIGHT_TERMS = frozenset(stem(word) for word in _LIGHT_WORDS.split())
 
 
 def term_weights(wanted: Iterable[str], texts: Sequence[frozenset[str]]) -> dict[str, float]:
-    """How much each wanted term matters: 1 if all texts have it, up to 2 if none has; light words a third.
+    """How much each wanted term matters: 1 if all texts have it, up to 2 if none has.
 
-    The texts are what a search returned, so a subject's own word is in nearly all of them and its
-    inverse frequency there is about 0: hence the sum.
+    A light word counts a third of that, and a number or code twice: text on error 5.1.0 does not
+    answer a question about error 5.7.1. The texts are what a search returned, so a subject's own word
+    is in nearly all of them and its inverse frequency there is about 0: hence the sum.
     """
     rarest = math.log1p((len(texts) + 0.5) / 0.5)
     weights = {}
     for term in wanted:
         n = sum(term in text for text in texts)
         rarity = math.log1p((len(texts) - n + 0.5) / (n + 0.5)) / rarest
-        weights[term] = (1 + rarity) * (1 / 3 if term in LIGHT_TERMS else 1)
+        kind = 1 / 3 if term in LIGHT_TERMS else 2 if re.search(r"\d", term) else 1
+        weights[term] = (1 + rarity) * kind
     return weights
 
 

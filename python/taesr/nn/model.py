@@ -140,7 +140,8 @@ class TAESRModel(nn.Module):
 def _checked_mask(input_ids: torch.Tensor, attention_mask: torch.Tensor | None) -> torch.Tensor:
     if input_ids.dim() != 2 or input_ids.dtype != torch.int64 or input_ids.numel() == 0:
         raise InvalidArgument(
-            f"input_ids must be int64 [B, T] with B and T at least 1, got {input_ids.dtype} {tuple(input_ids.shape)}"
+            f"input_ids must be int64 [B, T] with B and T at least 1, got {input_ids.dtype} "
+            f"{tuple(input_ids.shape)}"
         )
     if attention_mask is None:
         return torch.ones_like(input_ids, dtype=torch.bool)

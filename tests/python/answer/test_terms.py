@@ -43,6 +43,12 @@ def test_a_rare_term_weighs_more_and_a_light_word_less() -> None:
     assert weights["keep"] < weights["outlook"]
 
 
+def test_a_code_is_one_term_and_weighs_more_than_a_word() -> None:
+    assert terms("error 5.7.1 or 0x8004def7.") == ["error", "5.7.1", "0x8004def7"]
+    weights = term_weights(["5.7.1", "bounce"], [frozenset()] * 5)
+    assert weights["5.7.1"] == 2 * weights["bounce"]
+
+
 def test_coverage_is_the_share_of_the_weight() -> None:
     assert coverage({"a": 1.0, "b": 3.0}, {"b", "c"}) == 0.75
     assert coverage({}, {"a"}) == 0.0

@@ -13,14 +13,20 @@ def kb(tmp_path: Path, encoder: Encoder) -> Collection:
 
 def documents() -> list[Document]:
     return [
-        Document(id="passwords", title="Passwords", text="To reset your password, open Settings and choose Security."),
+        Document(
+            id="passwords",
+            title="Passwords",
+            text="To reset your password, open Settings and choose Security.",
+        ),
         Document(
             id="invoices",
             title="Invoices",
             text="Invoices are sent by mail on the first day of every month.",
             metadata={"product": "billing", "year": 2026},
         ),
-        Document(id="printing", title="Printing", text="If the printer is offline, switch it off and on again."),
+        Document(
+            id="printing", title="Printing", text="If the printer is offline, switch it off and on again."
+        ),
     ]
 
 
@@ -73,7 +79,9 @@ def test_collection_survives_closing(tmp_path: Path, encoder: Encoder) -> None:
         kb.search("anything")
 
 
-def test_another_model_is_refused_and_leaves_the_collection_as_it_was(tmp_path: Path, encoder: Encoder) -> None:
+def test_another_model_is_refused_and_leaves_the_collection_as_it_was(
+    tmp_path: Path, encoder: Encoder
+) -> None:
     with Collection.open(tmp_path / "kb", encoder=encoder) as kb:
         kb.add(documents())
     before = (tmp_path / "kb" / "collection.sqlite").read_bytes()
@@ -92,7 +100,9 @@ def test_a_second_writer_is_refused_at_once(tmp_path: Path, kb: Collection, enco
         Collection.open(tmp_path / "kb", encoder=encoder)
 
 
-@pytest.mark.parametrize("query", ["", "   ", "the of and", "a\0b", "\ud800", "x" * 200_000, "日本語", '"unbalanced (AND'])
+@pytest.mark.parametrize(
+    "query", ["", "   ", "the of and", "a\0b", "\ud800", "x" * 200_000, "日本語", '"unbalanced (AND']
+)
 def test_any_query_is_harmless(kb: Collection, query: str) -> None:
     kb.add(documents())
     for mode in ("hybrid", "dense", "keyword"):
@@ -158,7 +168,9 @@ def test_a_file_that_turns_bad_keeps_its_last_good_content(kb: Collection, folde
     assert kb.search("reset a password", k=1).hits[0].document == "a.md"
 
 
-def test_a_folder_that_turns_unreadable_keeps_its_documents(kb: Collection, folder: Folder, monkeypatch) -> None:
+def test_a_folder_that_turns_unreadable_keeps_its_documents(
+    kb: Collection, folder: Folder, monkeypatch
+) -> None:
     kb.ingest(folder.path)
     import os
 

@@ -24,7 +24,9 @@ def reference(encoder: Encoder) -> ReferenceEncoder:
 
 @pytest.mark.parametrize("role", ["query", "passage"])
 @pytest.mark.parametrize("depth", [1, 3, 6])
-def test_float32_matches_plain_pytorch(encoder: Encoder, reference: ReferenceEncoder, role: str, depth: int) -> None:
+def test_float32_matches_plain_pytorch(
+    encoder: Encoder, reference: ReferenceEncoder, role: str, depth: int
+) -> None:
     vectors = encoder.encode(TEXTS, role=role, depth=depth)
     for text, vector in zip(TEXTS, vectors, strict=True):
         assert vector @ reference.embed(text, role=role, recursions=depth).numpy() >= 0.99999, text
@@ -38,7 +40,9 @@ def test_bfloat16_matches_plain_pytorch(reference: ReferenceEncoder) -> None:
             assert vector @ reference.embed(text, role="passage", recursions=depth).numpy() >= 0.999, text
 
 
-def test_tokenizer_matches_the_reference_implementation(encoder: Encoder, reference: ReferenceEncoder) -> None:
+def test_tokenizer_matches_the_reference_implementation(
+    encoder: Encoder, reference: ReferenceEncoder
+) -> None:
     for text in TEXTS:
         assert encoder.count_tokens(text) == len(reference.tokenizer.encode(text))
 
@@ -139,7 +143,7 @@ def test_encoding_releases_the_interpreter(encoder: Encoder) -> None:
 def test_missing_and_damaged_models_are_named(tmp_path) -> None:
     with pytest.raises(taesr.IoError, match="not a model folder"):
         Encoder.load(tmp_path / "nowhere")
-    with pytest.raises(taesr.IoError, match="config.json"):
+    with pytest.raises(taesr.IoError, match=r"config\.json"):
         Encoder.load(tmp_path)
     (tmp_path / "config.json").write_text('{"layer_norm_eps": NaN}')
     with pytest.raises(taesr.InvalidArgument, match="layer_norm_eps"):

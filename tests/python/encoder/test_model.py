@@ -77,7 +77,12 @@ def test_gradients_are_those_of_finite_differences() -> None:
         return (model(ids, attention_mask=mask, depth=3).last_hidden_state[:, 0] * target).sum()
 
     loss().backward()
-    for name in ("entry.attention.qkv.weight", "shared.0.mlp.up.weight", "reinject.weight", "exit.mlp_norm.weight"):
+    for name in (
+        "entry.attention.qkv.weight",
+        "shared.0.mlp.up.weight",
+        "reinject.weight",
+        "exit.mlp_norm.weight",
+    ):
         parameter = model.get_parameter(name)
         index = (parameter.shape[0] - 1,) + (0,) * (parameter.dim() - 1)
         step = 1e-6

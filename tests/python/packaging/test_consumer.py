@@ -55,7 +55,16 @@ def test_consumer_builds_against_the_python_package(tmp_path: Path) -> None:
 
 def test_consumer_builds_against_an_install_tree(tmp_path: Path) -> None:
     package_cmake_dir()
-    run("cmake", "-S", ROOT, "-B", tmp_path / "library", "-G", "Ninja", f"-DPython_EXECUTABLE={sys.executable}")
+    run(
+        "cmake",
+        "-S",
+        ROOT,
+        "-B",
+        tmp_path / "library",
+        "-G",
+        "Ninja",
+        f"-DPython_EXECUTABLE={sys.executable}",
+    )
     run("cmake", "--build", tmp_path / "library")
     run("cmake", "--install", tmp_path / "library", "--prefix", tmp_path / "prefix", "--strip")
     # The tree must work where it was not installed to, with its build gone.

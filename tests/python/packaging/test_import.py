@@ -11,10 +11,23 @@ def run(code: str) -> subprocess.CompletedProcess[str]:
 
 
 @pytest.mark.parametrize(
-    "first", ["", "torch", "numpy", "sentencepiece", "sqlite3", "scipy", "taesr.ingest", "pypdf", "sklearn.linear_model"]
+    "first",
+    [
+        "",
+        "torch",
+        "numpy",
+        "sentencepiece",
+        "sqlite3",
+        "scipy",
+        "taesr.ingest",
+        "pypdf",
+        "sklearn.linear_model",
+    ],
 )
 def test_encoder_works_whatever_was_imported_before(first: str) -> None:
-    done = run(f"{f'import {first}' if first else ''}\nimport taesr\nprint(taesr.Encoder.load().encode('a').shape)")
+    done = run(
+        f"{f'import {first}' if first else ''}\nimport taesr\nprint(taesr.Encoder.load().encode('a').shape)"
+    )
     assert done.returncode == 0, done.stderr
     assert done.stdout == "(1, 384)\n"
 

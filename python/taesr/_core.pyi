@@ -1,0 +1,448 @@
+"""
+Compiled part of taesr. Use the classes of the package `taesr`, which document it.
+"""
+from __future__ import annotations
+import collections.abc
+import numpy
+import numpy.typing
+import os
+import pathlib
+import torch
+import typing
+__all__: list[str] = ['AddReport', 'Chunk', 'ChunkOptions', 'Collection', 'Document', 'DocumentInfo', 'Embedder', 'EncodeResult', 'Encoder', 'Hit', 'SearchResult', 'Section', 'StoredChunk', 'TAESRConfig', 'Tokenizer', 'check_weights', 'chunk_document', 'cpu_multiplies_bfloat16', 'default_model_path', 'encoder_forward', 'load_weights', 'save_weights', 'split_sentences', 'weight_shapes']
+class TAESRConfig:
+    __hash__: typing.ClassVar[None] = None
+    @staticmethod
+    def from_file(path: os.PathLike | str | bytes) -> TAESRConfig:
+        ...
+    @staticmethod
+    def from_json(text: str, origin: str = 'config') -> TAESRConfig:
+        ...
+    def __eq__(self, arg0: TAESRConfig) -> bool:
+        ...
+    def recursions(self, depth: str) -> int:
+        ...
+    def to_json(self) -> str:
+        ...
+    @property
+    def bos_id(self) -> int:
+        ...
+    @property
+    def embedding_size(self) -> int:
+        ...
+    @property
+    def eos_id(self) -> int:
+        ...
+    @property
+    def hidden_size(self) -> int:
+        ...
+    @property
+    def intermediate_size(self) -> int:
+        ...
+    @property
+    def layer_norm_eps(self) -> float:
+        ...
+    @property
+    def matryoshka_dimensions(self) -> list[int]:
+        ...
+    @property
+    def max_position_embeddings(self) -> int:
+        ...
+    @property
+    def max_recursions(self) -> int:
+        ...
+    @property
+    def num_attention_heads(self) -> int:
+        ...
+    @property
+    def pad_id(self) -> int:
+        ...
+    @property
+    def recursion_steps(self) -> dict[str, int]:
+        ...
+    @property
+    def shared_layers(self) -> int:
+        ...
+    @property
+    def unk_id(self) -> int:
+        ...
+    @property
+    def vocab_size(self) -> int:
+        ...
+class Tokenizer:
+    @staticmethod
+    def load(path: os.PathLike | str | bytes) -> Tokenizer:
+        ...
+    def __len__(self) -> int:
+        ...
+    def decode(self, ids: collections.abc.Sequence[typing.SupportsInt | typing.SupportsIndex]) -> str:
+        ...
+    def encode(self, text: str) -> list[int]:
+        ...
+    def piece(self, id: typing.SupportsInt | typing.SupportsIndex) -> str:
+        ...
+class EncodeResult:
+    def take_embeddings(self) -> numpy.typing.NDArray[numpy.float32]:
+        ...
+    @property
+    def depths(self) -> list[int]:
+        ...
+    @property
+    def token_counts(self) -> list[int]:
+        ...
+    @property
+    def truncated(self) -> int:
+        ...
+    @property
+    def windows(self) -> list[int]:
+        ...
+class Embedder:
+    def count_tokens(self, text: str) -> int:
+        ...
+    @property
+    def dimension(self) -> int:
+        ...
+    @property
+    def fingerprint(self) -> str:
+        ...
+    @property
+    def max_tokens(self) -> int:
+        ...
+class Encoder(Embedder):
+    @staticmethod
+    def load(path: os.PathLike | str | bytes | None, precision: str) -> Encoder:
+        ...
+    def encode(self, texts: collections.abc.Sequence[str], role: str, depth: str, dim: typing.SupportsInt | typing.SupportsIndex, on_overflow: str) -> EncodeResult:
+        ...
+    @property
+    def config(self) -> TAESRConfig:
+        ...
+    @property
+    def precision(self) -> str:
+        ...
+    @property
+    def source(self) -> pathlib.Path:
+        ...
+    @property
+    def tokenizer(self) -> Tokenizer:
+        ...
+class Section:
+    """
+    A titled part of a document: its headings joined by ' > ', and the bytes [begin, end) of the UTF-8 text that it takes. Offsets are bytes, not characters.
+    """
+    def __init__(self, path: str, begin: typing.SupportsInt | typing.SupportsIndex, end: typing.SupportsInt | typing.SupportsIndex) -> None:
+        ...
+    def __repr__(self) -> str:
+        ...
+    @property
+    def begin(self) -> int:
+        """
+        First byte.
+        """
+    @property
+    def end(self) -> int:
+        """
+        Byte behind the last.
+        """
+    @property
+    def path(self) -> str:
+        ...
+class Document:
+    """
+    A text to search. Section offsets are bytes of the UTF-8 text; `metadata` is one JSON object as a string; an empty `content_hash` is filled in from the content when it is added.
+    """
+    def __init__(self, *, id: str, text: str, title: str = '', sections: collections.abc.Sequence[Section] = [], source: str = '', metadata: str = '{}', content_hash: str = '') -> None:
+        ...
+    def __repr__(self) -> str:
+        ...
+    @property
+    def content_hash(self) -> str:
+        ...
+    @property
+    def id(self) -> str:
+        ...
+    @property
+    def metadata(self) -> str:
+        """
+        One JSON object.
+        """
+    @property
+    def sections(self) -> list[Section]:
+        ...
+    @property
+    def source(self) -> str:
+        ...
+    @property
+    def text(self) -> str:
+        ...
+    @property
+    def title(self) -> str:
+        ...
+class ChunkOptions:
+    """
+    How documents are cut; sizes are in the counter's tokens.
+    """
+    def __init__(self, *, max_tokens: typing.SupportsInt | typing.SupportsIndex = 250, overlap: typing.SupportsInt | typing.SupportsIndex = 50) -> None:
+        ...
+    def __repr__(self) -> str:
+        ...
+    @property
+    def max_tokens(self) -> int:
+        """
+        200 to 800; a chunk is never longer.
+        """
+    @max_tokens.setter
+    def max_tokens(self, arg0: typing.SupportsInt | typing.SupportsIndex) -> None:
+        ...
+    @property
+    def overlap(self) -> int:
+        """
+        50 to 100; repeated between neighbours of one section.
+        """
+    @overlap.setter
+    def overlap(self, arg0: typing.SupportsInt | typing.SupportsIndex) -> None:
+        ...
+class Chunk:
+    """
+    A piece of a document: the bytes [begin, end) of its UTF-8 text. Offsets are bytes, not characters: `document.text.encode()[begin:end].decode()` is `text`.
+    """
+    def __repr__(self) -> str:
+        ...
+    @property
+    def begin(self) -> int:
+        """
+        First byte.
+        """
+    @property
+    def end(self) -> int:
+        """
+        Byte behind the last.
+        """
+    @property
+    def section(self) -> str:
+        """
+        Headings above it, joined by ' > '.
+        """
+    @property
+    def text(self) -> str:
+        ...
+    @property
+    def tokens(self) -> int:
+        ...
+class StoredChunk:
+    """
+    A chunk with the document that it belongs to. Offsets are bytes of the UTF-8 text.
+    """
+    def __repr__(self) -> str:
+        ...
+    @property
+    def begin(self) -> int:
+        ...
+    @property
+    def document(self) -> str:
+        """
+        Id of the document.
+        """
+    @property
+    def end(self) -> int:
+        ...
+    @property
+    def id(self) -> int:
+        ...
+    @property
+    def metadata(self) -> str:
+        """
+        The document's, one JSON object.
+        """
+    @property
+    def section(self) -> str:
+        ...
+    @property
+    def source(self) -> str:
+        ...
+    @property
+    def text(self) -> str:
+        ...
+    @property
+    def title(self) -> str:
+        ...
+    @property
+    def tokens(self) -> int:
+        ...
+class DocumentInfo:
+    """
+    One document of a collection, without its text.
+    """
+    def __repr__(self) -> str:
+        ...
+    @property
+    def chunks(self) -> int:
+        """
+        How many it has.
+        """
+    @property
+    def content_hash(self) -> str:
+        ...
+    @property
+    def id(self) -> str:
+        ...
+    @property
+    def source(self) -> str:
+        ...
+    @property
+    def title(self) -> str:
+        ...
+class AddReport:
+    """
+    What adding documents did.
+    """
+    def __repr__(self) -> str:
+        ...
+    @property
+    def added(self) -> int:
+        ...
+    @property
+    def chunks(self) -> int:
+        """
+        Embedded by this call.
+        """
+    @property
+    def unchanged(self) -> int:
+        ...
+    @property
+    def updated(self) -> int:
+        ...
+class Hit:
+    """
+    One result of a search.
+    """
+    def __repr__(self) -> str:
+        ...
+    @property
+    def chunk(self) -> StoredChunk:
+        ...
+    @property
+    def ranks(self) -> dict[str, int]:
+        """
+        By head, from 1; only of heads that found the chunk.
+        """
+    @property
+    def score(self) -> float:
+        """
+        The head's own score, or the fused one of a hybrid search.
+        """
+    @property
+    def scores(self) -> dict[str, float]:
+        """
+        By head.
+        """
+class SearchResult:
+    """
+    The hits of a search, best first, and what it cost.
+    """
+    def __len__(self) -> int:
+        ...
+    def __repr__(self) -> str:
+        ...
+    @property
+    def depth(self) -> int:
+        """
+        Recursions used for the query; 0 without an embedding.
+        """
+    @property
+    def hits(self) -> list[Hit]:
+        ...
+    @property
+    def timings(self) -> dict:
+        """
+        Milliseconds: encode, retrieve, total.
+        """
+class Collection:
+    """
+    Documents with their embeddings in one directory.
+    """
+    @staticmethod
+    def open(directory: os.PathLike | str | bytes, embedder: typing.Any, *, create: bool = True, read_only: bool = False) -> Collection:
+        ...
+    def __enter__(self) -> typing.Any:
+        ...
+    def __exit__(self, *args) -> None:
+        ...
+    def __repr__(self) -> str:
+        ...
+    def add(self, documents: collections.abc.Sequence[Document], *, chunking: ChunkOptions = ..., depth: str = 'auto', replace: bool = False, progress: collections.abc.Callable | None = None) -> AddReport:
+        """
+        Adds new documents and replaces changed ones. `progress(done, total)` is called after each batch; it stops by returning False or raising, and what was committed stays.
+        """
+    def chunks(self, ids: collections.abc.Sequence[typing.SupportsInt | typing.SupportsIndex]) -> list[StoredChunk]:
+        """
+        Stored chunks in the order asked for; ids that are gone are left out.
+        """
+    def close(self) -> None:
+        """
+        Writes the indexes and frees the collection; twice is harmless.
+        """
+    def document(self, id: str) -> Document | None:
+        ...
+    def documents(self) -> list[DocumentInfo]:
+        ...
+    def remove(self, ids: collections.abc.Sequence[str]) -> int:
+        """
+        Removes documents; unknown ids are ignored. Returns how many there were.
+        """
+    def search(self, query: str, *, k: typing.SupportsInt | typing.SupportsIndex = 10, mode: str = 'hybrid', depth: str = 'auto', dim: typing.SupportsInt | typing.SupportsIndex = 0, candidates: typing.SupportsInt | typing.SupportsIndex = 100, rrf_k: typing.SupportsFloat | typing.SupportsIndex = 60.0, filter: collections.abc.Mapping[str, str] = {}) -> SearchResult:
+        """
+        Best chunks for a query. `mode` is dense, keyword or hybrid; `dim` is a prefix of the vectors, 0 for all.
+        """
+    def search_dense(self, query: typing.Annotated[numpy.typing.ArrayLike, numpy.float32], k: typing.SupportsInt | typing.SupportsIndex, *, filter: collections.abc.Mapping[str, str] = {}) -> list[tuple[int, float]]:
+        """
+        Pairs (chunk id, cosine), best first, for a vector or a prefix of one.
+        """
+    def search_keyword(self, query: str, k: typing.SupportsInt | typing.SupportsIndex, *, filter: collections.abc.Mapping[str, str] = {}) -> list[tuple[int, float]]:
+        """
+        Pairs (chunk id, BM25 score), best first.
+        """
+    @property
+    def chunk_count(self) -> int:
+        ...
+    @property
+    def closed(self) -> bool:
+        ...
+    @property
+    def directory(self) -> str:
+        ...
+    @property
+    def document_count(self) -> int:
+        ...
+    @property
+    def notes(self) -> list[str]:
+        ...
+def check_weights(config: TAESRConfig, weights: collections.abc.Mapping[str, torch.Tensor], origin: str) -> None:
+    ...
+def chunk_document(document: Document, options: ChunkOptions = ..., count_tokens: collections.abc.Callable | None = None) -> list[Chunk]:
+    """
+    Cuts a document into chunks at paragraph and sentence ends, with overlap inside a section.
+    
+    `count_tokens(text)` returns the length of a text in tokens; without it, words are counted. Every
+    character that is not white space lies in a chunk, and no chunk has more than `max_tokens`. Raises
+    InvalidArgument for options out of range and sections that do not fit the text.
+    """
+def cpu_multiplies_bfloat16() -> bool:
+    ...
+def default_model_path() -> pathlib.Path:
+    ...
+def encoder_forward(config: TAESRConfig, weights: collections.abc.Mapping[str, torch.Tensor], tokens: torch.Tensor, offsets: collections.abc.Sequence[typing.SupportsInt | typing.SupportsIndex], roles: torch.Tensor, recursions: typing.SupportsInt | typing.SupportsIndex) -> tuple[torch.Tensor, torch.Tensor]:
+    ...
+def load_weights(path: str) -> dict[str, torch.Tensor]:
+    ...
+def save_weights(path: str, weights: collections.abc.Mapping[str, torch.Tensor]) -> None:
+    ...
+def split_sentences(text: str) -> list[tuple[int, int]]:
+    """
+    The sentences of a text as pairs (begin, end) of offsets into its UTF-8 bytes, in order.
+    """
+def weight_shapes(config: TAESRConfig) -> list[tuple[str, list[int]]]:
+    ...
+__compiler__: str = 'GNU 12.2.0'
+__torch_version__: str = '2.13.0'
+__version__: str = '0.1.0'
