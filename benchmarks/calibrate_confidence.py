@@ -36,6 +36,7 @@ READ = 6  # passages, as AnswerOptions.k
 # Weight of each kind of question in the fit; the answerable and the other ones add up to the same.
 WEIGHTS = {"answerable": 1.0, "left out": 0.45, "off topic": 0.45, "adversarial": 0.1}
 RIDGE = 1e-3
+THRESHOLDS = (0.3, 0.4, 0.5, 0.6)
 
 Floats = npt.NDArray[np.float64]
 
@@ -168,7 +169,9 @@ def fit(values: Floats, labels: Floats, weights: Floats) -> tuple[float, Floats]
         if slopes.min() >= 0:
             break
         used.pop(int(slopes.argmin()))
-    return intercept, np.bincount(used, slopes, values.shape[1])
+    spread = np.zeros(values.shape[1])
+    spread[used] = slopes
+    return intercept, spread
 
 
 def fit_freely(values: Floats, labels: Floats, weights: Floats) -> tuple[float, Floats]:
@@ -199,20 +202,20 @@ def area_under_roc(positive: Floats, negative: Floats) -> float:
 
 
 def report(kinds: npt.NDArray[np.str_], labels: Floats, scores: Floats) -> dict[str, Any]:
-    """ROC AUC against each kind of unanswerable question, and what the threshold of 0.5 does."""
+    """For each kind of question: the share answered by threshold, and ROC AUC of the unanswerable ones."""
     positive = scores[labels == 1]
-    figures: dict[str, Any] = {
-        "answerable": {"n": len(positive), "answered": round(float((positive >= 0.5).mean()), 4)}
-    }
+    figures: dict[str, Any] = {"answerable": {"n": len(positive), "answered": answered(positive)}}
     for kind in ("left out", "off topic", "adversarial"):
         negative = scores[(kinds == kind) & (labels == 0)]
         if len(negative):
-            figures[kind] = {
-                "n": len(negative),
-                "auc": round(area_under_roc(positive, negative), 4),
-                "answered": round(float((negative >= 0.5).mean()), 4),
-            }
+            auc = round(area_under_roc(positive, negative), 4)
+            figures[kind] = {"n": len(negative), "auc": auc, "answered": answered(negative)}
     return figures
+
+
+def answered(scores: Floats) -> dict[str, float]:
+    """Share of the questions that a bot with this threshold answers."""
+    return {str(threshold): round(float((scores >= threshold).mean()), 4) for threshold in THRESHOLDS}
 
 
 def calibration(labels: Floats, scores: Floats, weights: Floats) -> list[dict[str, float]]:

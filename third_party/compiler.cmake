@@ -19,8 +19,6 @@ if(TAESR_SANITIZE)
   string(REPLACE ";" "," sanitizers "${TAESR_SANITIZE}")
   add_compile_options(-fsanitize=${sanitizers} -fno-omit-frame-pointer -g)
   add_link_options(-fsanitize=${sanitizers})
-  # hnswlib prefetches past the end of its blocks, which is harmless and which ASan refuses.
-  add_compile_definitions(NO_MANUAL_VECTORIZATION)
 endif()
 option(TAESR_COVERAGE "Instrument for gcov" OFF)
 if(TAESR_COVERAGE)

@@ -12,7 +12,7 @@ namespace taesr {
 
 /// How documents are cut. Sizes are tokens of the embedder that the chunks are for.
 struct ChunkOptions {
-  std::size_t max_tokens = 250;  // 200 to 800; a chunk is never longer
+  std::size_t max_tokens = 220;  // 200 to 800, never exceeded; 220 and a heading fit one pass of the default model
   std::size_t overlap = 50;      // 50 to 100; see chunk_document
 };
 

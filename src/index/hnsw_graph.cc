@@ -142,6 +142,13 @@ std::size_t draw_level(std::size_t slot) {
   return level;
 }
 
+/// A copy of a list that other threads may be changing.
+std::vector<tableint> neighbours_of(Graph& graph, tableint node, int level) {
+  const std::lock_guard lock(graph.link_list_locks_[node]);
+  hnswlib::linklistsizeint* list = graph.get_linklist_at_level(node, level);
+  return {list + 1, list + 1 + graph.getListCount(list)};
+}
+
 /// The node on `level` that a walk towards ever nearer neighbours ends at.
 tableint descend(Graph& graph, const void* data, tableint node, int level) {
   const auto distance_to = [&](tableint other) {
@@ -150,7 +157,7 @@ tableint descend(Graph& graph, const void* data, tableint node, int level) {
   float shortest = distance_to(node);
   for (bool moved = true; moved;) {
     moved = false;
-    for (const tableint neighbour : graph.getConnectionsWithLock(node, level)) {
+    for (const tableint neighbour : neighbours_of(graph, node, level)) {
       const float distance = distance_to(neighbour);
       if (distance >= shortest) continue;
       shortest = distance;

@@ -22,7 +22,6 @@ FEATURES = (
     "passage_coverage",  # the same in the best passage
     "pool_coverage",  # the same in everything retrieved
     "agreement",  # 1 / the better passage's worse rank by the dense and the keyword head
-    "terms",  # how much the question says: ln(1 + its different terms)
 )
 
 
@@ -41,7 +40,6 @@ def features(hits: Sequence["Hit"], evidence: Evidence) -> dict[str, float]:
         "passage_coverage": evidence.passage_coverage,
         "pool_coverage": evidence.pool_coverage,
         "agreement": 1 / min(ranks) if ranks else 0.0,
-        "terms": math.log1p(len(evidence.weights)),
     }
 
 

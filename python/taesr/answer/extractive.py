@@ -18,7 +18,8 @@ MAX_SECTION_UNITS, MAX_SECTION_CHARACTERS = 6, 500  # of a section that is quote
 MAX_CHARACTERS = 2000
 
 _REFERS_BACK = re.compile(
-    r"(?:(?:if|when|after|before|because|since|while|to do|for|in) )?(?:this|that|these|those|it|its|they|so)\b"
+    r"(?:(?:if|when|after|before|because|since|while|to do|for|in) )?"
+    r"(?:this|that|these|those|it|its|they|so)\b"
     r"|(?:then|however|otherwise|also|instead|therefore|additionally|for example)\b",
     re.IGNORECASE,
 )

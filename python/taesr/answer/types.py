@@ -152,7 +152,7 @@ class AnswerOptions:
     depth: str | int = "auto"
     dim: int | None = None
     filter: Mapping[str, str] | None = field(default=None, hash=False)
-    min_confidence: float = 0.5
+    min_confidence: float = 0.4
     max_statements: int = 3
     max_sources: int = 3
 

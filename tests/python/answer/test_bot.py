@@ -18,7 +18,7 @@ QUESTION = "How do I move a collection to another computer?"
 def test_an_answer_is_confident_cited_and_timed(knowledge_base: taesr.Collection) -> None:
     answer = SupportBot(knowledge_base).ask(QUESTION)
     assert answer.confident
-    assert answer.confidence >= 0.5
+    assert answer.confidence >= AnswerOptions().min_confidence
     assert answer.depth > 0
     assert set(answer.timings) == {"encode", "retrieve", "read", "generate", "total"}
     assert 0 < answer.timings["read"] <= answer.timings["total"]

@@ -26,7 +26,7 @@ def test_probability_is_the_logistic_function_of_the_weighted_features() -> None
 
 def test_probability_grows_with_similarity_and_with_words_found() -> None:
     low = dict.fromkeys(FEATURES, 0.3)
-    for name in ("top_cosine", "passage_coverage"):
+    for name in ("top_cosine", "sentence_cosine", "sentence_coverage", "agreement"):
         assert default_model().probability(low | {name: 0.9}) > default_model().probability(low)
 
 
