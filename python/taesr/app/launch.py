@@ -5,9 +5,9 @@ import ipaddress
 import os
 import re
 import socket
-import subprocess
 import sys
 from pathlib import Path
+from typing import NoReturn
 
 from taesr.errors import InvalidArgument, IoError
 
@@ -16,8 +16,10 @@ _STREAMLIT_VERSION = (1, 59)
 _MIN_PASSWORD = 12
 
 
-def run(collection: Path, *, port: int = 8501, host: str = "127.0.0.1") -> None:
+def run(collection: Path, *, port: int = 8501, host: str = "127.0.0.1") -> NoReturn:
     """Serve a chat over `collection` until it is stopped with Ctrl-C.
+
+    Does not return: this process becomes the web server.
 
     Parameters
     ----------
@@ -42,14 +44,9 @@ def run(collection: Path, *, port: int = 8501, host: str = "127.0.0.1") -> None:
     _check_password(host)
     _check_port(host, port)
     print(f"The chat is at http://{_in_url(host)}:{port} - stop it with Ctrl-C.", flush=True)
-    with subprocess.Popen(command(collection, port=port, host=host)) as server:
-        try:
-            code = server.wait()
-        except KeyboardInterrupt:
-            server.terminate()
-            return
-    if code:
-        raise IoError(f"the app's server ended with exit code {code}; its messages are above")
+    # The process becomes the server, so that whatever stops it stops the server and leaves nothing behind.
+    arguments = command(collection, port=port, host=host)
+    os.execv(arguments[0], arguments)
 
 
 def command(collection: Path, *, port: int, host: str) -> list[str]:
@@ -69,9 +66,11 @@ def command(collection: Path, *, port: int, host: str) -> list[str]:
         "client.toolbarMode": "minimal",
         "client.showErrorDetails": "none",
         "logger.level": "warning",
-        "theme.primaryColor": "#2f6f5e",
-        "theme.baseRadius": "0.6rem",
-        "theme.showWidgetBorder": "true",
+        # By mode, so that the app follows the visitor's choice of light or dark.
+        "theme.light.primaryColor": "#2f6f5e",
+        "theme.dark.primaryColor": "#5fb39b",
+        "theme.light.showWidgetBorder": "true",
+        "theme.dark.showWidgetBorder": "true",
     }
     script = Path(__file__).with_name("main.py")
     flags = [f"--{name}={value}" for name, value in options.items()]

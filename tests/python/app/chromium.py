@@ -20,7 +20,7 @@ EXECUTABLE = shutil.which("chromium") or shutil.which("chromium-browser") or shu
 class Chromium:
     """One page of a browser of its own. A context manager."""
 
-    def __init__(self, *, width: int = 1280, height: int = 1000, dark: bool = False) -> None:
+    def __init__(self, *, width: int = 1280, height: int = 1000) -> None:
         self._profile = tempfile.TemporaryDirectory(prefix="chromium-", ignore_cleanup_errors=True)
         flags = [
             "--headless=new",
@@ -31,7 +31,6 @@ class Chromium:
         ]
         flags += ["--remote-debugging-port=0", f"--user-data-dir={self._profile.name}"]
         flags += [f"--window-size={width},{height}", "--disable-background-networking", "--hide-scrollbars"]
-        flags += ["--blink-settings=preferredColorScheme=0"] if dark else []
         self._process = subprocess.Popen(
             [str(EXECUTABLE), *flags, "about:blank"], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
         )

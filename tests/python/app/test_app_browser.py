@@ -32,7 +32,7 @@ def address(collection_path: Path) -> Iterator[str]:
         assert f"http://127.0.0.1:{port}" in announced
         wait_until_it_listens(port)
         yield f"http://127.0.0.1:{port}"
-        # What Ctrl-C sends; the server below it must end, too.
+        # What Ctrl-C sends; nothing may go on listening.
         server.send_signal(signal.SIGINT)
         assert server.wait(30) == 0
     with pytest.raises(OSError, match="refused"):

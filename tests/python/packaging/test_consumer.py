@@ -36,7 +36,7 @@ def build_and_run(folder: Path, cmake_dir: Path, **environment: str) -> str:
 def assert_no_absolute_paths(cmake_dir: Path) -> None:
     for path in cmake_dir.glob("taesrTargets*.cmake"):
         text = re.sub(r"#.*", "", path.read_text())
-        absolute = re.findall(r'"(/[^"]*)"', text)
+        absolute = re.findall(r'"(/[^"]+)"', text)
         assert not absolute, f"{path.name}: {absolute}"
 
 
