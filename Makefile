@@ -50,7 +50,8 @@ $(VENV)/.packages: pyproject.toml third_party/python_requirements.py | $(VENV)/.
 	@touch $@
 
 $(VENV)/.built: $(SOURCES) $(VENV)/.packages
-	$(BIN)/pip install -q --no-build-isolation --no-deps -Cbuild-dir=$(BUILD) -Ccmake.define.TAESR_WERROR=ON .
+	$(BIN)/pip install -q --no-build-isolation --no-deps \
+	  --config-settings=build-dir=$(BUILD) --config-settings=cmake.define.TAESR_WERROR=ON .
 	@touch $@
 
 $(VENV)/.test-tools: pyproject.toml third_party/debian-packages-test.txt $(VENV)/.packages
