@@ -9,7 +9,7 @@ from types import TracebackType
 from typing import Any, Literal, Self
 
 from taesr._native import core
-from taesr.document import Document, Scalar
+from taesr.document import Document, Scalar, Section
 from taesr.encoder import Encoder, clean_text
 from taesr.errors import InvalidArgument
 
@@ -305,6 +305,21 @@ class Collection:
     def documents(self) -> list[core.DocumentInfo]:
         """Id, title, source, content hash and number of chunks of every document."""
         return self.native.documents()
+
+    def document(self, name: str) -> Document | None:
+        """The document with this id as it was added, or None."""
+        found = self.native.document(name)
+        if found is None:
+            return None
+        return Document(
+            id=found.id,
+            text=found.text,
+            title=found.title,
+            sections=tuple(Section(s.path, s.begin, s.end) for s in found.sections),
+            source=found.source,
+            metadata=json.loads(found.metadata),
+            content_hash=found.content_hash,
+        )
 
     @property
     def document_count(self) -> int:

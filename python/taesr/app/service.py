@@ -122,7 +122,7 @@ class Service:
 
     def document_text(self, document: str) -> str:
         """Text of a document as stored; empty when it has been removed since."""
-        found = self.collection.native.document(document)
+        found = self.collection.document(document)
         return found.text if found else ""
 
 

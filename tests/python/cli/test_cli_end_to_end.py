@@ -79,7 +79,10 @@ def test_ask_answers_with_its_source(collection: Path) -> None:
 
 
 def test_chat_on_a_terminal_greets_answers_and_ends(collection: Path) -> None:
-    terminal, stdin = pty.openpty()
+    try:
+        terminal, stdin = pty.openpty()
+    except OSError as error:
+        pytest.skip(f"no pseudo-terminals here: {error}")
     command = [sys.executable, "-m", "taesr", "chat", "--collection", str(collection)]
     with subprocess.Popen(command, stdin=stdin, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as process:
         os.close(stdin)

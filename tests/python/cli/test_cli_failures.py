@@ -95,7 +95,9 @@ def test_output_that_cannot_be_written_is_one_line() -> None:
 
 def test_interrupt_signal_ends_a_running_command_with_130() -> None:
     code = (
-        "import sys, time; from taesr.cli import main, search\n"
+        "import signal, sys, time; from taesr.cli import main, search\n"
+        # A shell that starts tests in the background makes them, and so this process, ignore the signal.
+        "signal.signal(signal.SIGINT, signal.default_int_handler)\n"
         "def wait(arguments): print('started', flush=True); time.sleep(60)\n"
         "search.run = wait; sys.exit(main(['search', 'x', '--collection', 'kb']))"
     )

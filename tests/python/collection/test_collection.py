@@ -200,6 +200,17 @@ def test_two_folders_with_the_same_relative_path_do_not_overwrite_each_other(
     assert kb.search("reset a password", k=1).hits[0].source == str(folder.path / "a.md")
 
 
+def test_documents_come_back_as_they_were_added(kb: Collection) -> None:
+    original = Document(
+        id="a", text="Intro. Part.", title="T", sections=(taesr.Section("P", 7, 12),), metadata={"year": 2026}
+    )
+    kb.add([original])
+    stored = kb.document("a")
+    assert (stored.text, stored.title, stored.sections) == (original.text, "T", original.sections)
+    assert stored.metadata == {"year": 2026}
+    assert kb.document("nothing") is None
+
+
 def test_progress_ends_with_every_file(kb: Collection, folder: Folder) -> None:
     calls: list[tuple[int, int]] = []
     kb.ingest(folder.path, progress=lambda done, total: calls.append((done, total)))
@@ -212,7 +223,7 @@ def test_long_documents_are_chunked_with_sections_and_offsets(kb: Collection, fo
     kb.ingest(folder.path, chunk_tokens=200, overlap=50)
     hits = [hit for hit in kb.search("installation copies file number 77", k=50) if hit.document == "long.md"]
     assert len(hits) > 5
-    text = kb.native.document("long.md").text.encode()
+    text = kb.document("long.md").text.encode()
     for hit in hits:
         assert text[hit.begin : hit.end].decode() == hit.text
         assert hit.section.startswith("Guide > ")
