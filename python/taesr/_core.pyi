@@ -182,7 +182,7 @@ class ChunkOptions:
     """
     How documents are cut; sizes are in the counter's tokens.
     """
-    def __init__(self, *, max_tokens: typing.SupportsInt | typing.SupportsIndex = 250, overlap: typing.SupportsInt | typing.SupportsIndex = 50) -> None:
+    def __init__(self, *, max_tokens: typing.SupportsInt | typing.SupportsIndex = 220, overlap: typing.SupportsInt | typing.SupportsIndex = 50) -> None:
         ...
     def __repr__(self) -> str:
         ...

@@ -93,6 +93,15 @@ def test_worker_killed_from_outside_is_replaced():
         assert made.parse("a.txt", b"again").text == "again"
 
 
+@pytest.fixture
+def heeded_interrupts():
+    """Ctrl-C as in a terminal; tests that a shell runs in the background inherit that it is ignored."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
+
+
+@pytest.mark.usefixtures("heeded_interrupts")
 def test_interrupted_parse_leaves_no_answer_for_the_next(hostile):
     main = threading.main_thread().ident
     timer = threading.Timer(1.0, lambda: signal.pthread_kill(main, signal.SIGINT))
