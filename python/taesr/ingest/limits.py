@@ -5,6 +5,11 @@ from dataclasses import dataclass, fields
 from taesr.errors import InvalidArgument
 
 _MIB = 1 << 20
+
+# Longest line of a document's text, in characters: ten times the longest paragraph of any novel. What
+# is longer is a dump or a generated file, and would take hours to embed to no use.
+MAX_LINE = 1_000_000
+
 _RANGES = {
     "file_bytes": (1, 1024 * _MIB),
     "pages": (1, 1_000_000),

@@ -2,6 +2,7 @@
 
 import itertools
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -202,10 +203,16 @@ def test_limits_out_of_range_are_refused_by_name():
         Limits(memory_bytes=1)
 
 
-def test_fifty_megabytes_in_one_line_are_read(load):
-    loaded = load("a.txt", b"x" * 50_000_000)
-    assert loaded.status == "loaded"
-    assert len(loaded.document.text) == 50_000_000
+@pytest.mark.parametrize("text", [b"x" * 50_000_000, b"word " * 10_000_000])
+def test_fifty_megabytes_in_one_line_are_named_as_data(load, text):
+    loaded = load("a.txt", text)
+    assert loaded.status == "failed"
+    assert re.match(r"line 1 has [\d,]{10} characters, at most 1,000,000 are read", loaded.reason)
+
+
+def test_a_long_line_behind_others_is_named_by_its_number(load):
+    assert load("a.txt", b"fine\n" + b"y" * 1_000_001).reason.startswith("line 2 has 1,000,001")
+    assert load("a.txt", b"fine\n" + b"y" * 1_000_000).status == "loaded"
 
 
 def test_known_files_are_not_parsed_again(tmp_path):

@@ -5,6 +5,7 @@ from pathlib import PurePath
 from typing import Protocol, cast
 
 from taesr.ingest.detect import Content, detect
+from taesr.ingest.limits import MAX_LINE
 from taesr.ingest.normalize import printable
 from taesr.ingest.outcome import Parsed, UnreadableError
 
@@ -30,6 +31,7 @@ def load(name: str, data: bytes, *, max_pages: int) -> Parsed:
     parsed = loader.load(content, data, max_pages)
     if not parsed.text.strip():
         raise UnreadableError("no text in it")
+    _check_lines(parsed.text)
     encoding = {"encoding": content.encoding} if content.encoding not in ("", "utf-8") else {}
     return Parsed(
         text=parsed.text,
@@ -38,3 +40,14 @@ def load(name: str, data: bytes, *, max_pages: int) -> Parsed:
         metadata={**parsed.metadata, "format": content.format, "size": len(data), **encoding},
         notes=content.notes + parsed.notes,
     )
+
+
+def _check_lines(text: str) -> None:
+    if len(text) <= MAX_LINE:
+        return
+    for number, line in enumerate(text.split("\n"), 1):
+        if len(line) > MAX_LINE:
+            raise UnreadableError(
+                f"line {number} has {len(line):,} characters, at most {MAX_LINE:,} are read: this looks like "
+                "data, not prose; break it into paragraphs if it is prose"
+            )
