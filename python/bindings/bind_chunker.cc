@@ -6,6 +6,7 @@
 #include <utility>
 #include <vector>
 
+#include "quoted.h"
 #include "register.h"
 #include "taesr/chunker.h"
 #include "taesr/document.h"
@@ -50,8 +51,6 @@ std::vector<std::pair<std::size_t, std::size_t>> sentence_offsets(const std::str
   for (const TextSpan& span : split_sentences(text)) offsets.emplace_back(span.begin, span.end);
   return offsets;
 }
-
-std::string quoted(const std::string& text) { return std::string(py::repr(py::str(text))); }
 
 void register_document(py::module_& module) {
   py::class_<Section>(

@@ -10,6 +10,7 @@
 #include <vector>
 
 #include "python_embedder.h"
+#include "quoted.h"
 #include "register.h"
 #include "taesr/collection.h"
 #include "taesr/errors.h"
@@ -21,8 +22,6 @@ namespace taesr {
 namespace {
 
 using FloatArray = py::array_t<float, py::array::c_style | py::array::forcecast>;
-
-std::string quoted(const std::string& text) { return std::string(py::repr(py::str(text))); }
 
 std::shared_ptr<const Embedder> to_embedder(const py::object& object) {
   if (py::isinstance<Embedder>(object)) return object.cast<std::shared_ptr<Embedder>>();

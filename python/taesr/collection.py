@@ -12,6 +12,7 @@ from taesr._native import core
 from taesr.document import Document, Scalar, Section
 from taesr.encoder import Encoder, clean_text
 from taesr.errors import InvalidArgument
+from taesr.text import to_native
 
 Mode = Literal["hybrid", "dense", "keyword"]
 Progress = Callable[[int, int], None]
@@ -173,7 +174,7 @@ class Collection:
             Called with (documents done, documents in all) after each committed batch.
         """
         report = self.native.add(
-            [_to_native(document) for document in documents],
+            [to_native(document) for document in documents],
             chunking=core.ChunkOptions(max_tokens=chunk_tokens, overlap=overlap),
             depth=str(depth),
             replace=replace,
@@ -382,18 +383,6 @@ def _vanished(stored: Iterable[core.DocumentInfo], roots: Sequence[str | Path], 
         and info.id not in seen
         and not info.id.startswith(unread)
     ]
-
-
-def _to_native(document: Document) -> core.Document:
-    return core.Document(
-        id=document.id,
-        text=document.text,
-        title=document.title,
-        sections=[core.Section(s.path, s.begin, s.end) for s in document.sections],
-        source=document.source,
-        metadata=json.dumps(dict(document.metadata), allow_nan=False),
-        content_hash=document.content_hash,
-    )
 
 
 def _to_hit(hit: Any) -> Hit:

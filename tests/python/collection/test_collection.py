@@ -211,6 +211,18 @@ def test_documents_come_back_as_they_were_added(kb: Collection) -> None:
     assert kb.document("nothing") is None
 
 
+def test_chunks_cover_a_document(encoder: Encoder) -> None:
+    text = " ".join(f"Sentence number {i} is here." for i in range(200))
+    chunks = taesr.chunk_document(Document(id="a", text=text), count_tokens=encoder.count_tokens)
+    assert len(chunks) > 3
+    assert all(chunk.tokens == encoder.count_tokens(chunk.text) <= 220 for chunk in chunks)
+    assert all(text[chunk.begin : chunk.end] == chunk.text for chunk in chunks)  # ASCII: bytes are characters
+    covered = {i for chunk in chunks for i in range(chunk.begin, chunk.end)}
+    assert all(i in covered or text[i] == " " for i in range(len(text)))
+    with pytest.raises(taesr.InvalidArgument, match="max_tokens"):
+        taesr.chunk_document(Document(id="a", text=text), max_tokens=100)
+
+
 def test_progress_ends_with_every_file(kb: Collection, folder: Folder) -> None:
     calls: list[tuple[int, int]] = []
     kb.ingest(folder.path, progress=lambda done, total: calls.append((done, total)))
