@@ -9,10 +9,11 @@ set(CMAKE_CXX_SCAN_FOR_MODULES OFF)
 
 add_library(taesr_warnings INTERFACE)
 # -Wrestrict: GCC 12 finds fault with std::string itself (gcc.gnu.org/PR105329).
-target_compile_options(taesr_warnings INTERFACE -Wall -Wextra -Wno-missing-field-initializers -Wno-restrict)
+target_compile_options(taesr_warnings INTERFACE
+  "$<$<COMPILE_LANGUAGE:CXX>:-Wall;-Wextra;-Wno-missing-field-initializers;-Wno-restrict>")
 option(TAESR_WERROR "Treat warnings as errors" OFF)
 if(TAESR_WERROR)
-  target_compile_options(taesr_warnings INTERFACE -Werror)
+  target_compile_options(taesr_warnings INTERFACE "$<$<COMPILE_LANGUAGE:CXX>:-Werror>")
 endif()
 
 if(TAESR_SANITIZE)

@@ -7,6 +7,7 @@ if(NOT TARGET SQLite3::SQLite3)  # the name since CMake 4.3
   add_library(SQLite3::SQLite3 ALIAS SQLite::SQLite3)
 endif()
 find_package(nlohmann_json 3.10 REQUIRED)
+include(fetch_sdist)
 include(sentencepiece)
 include(hnswlib)
 include(libtorch)
