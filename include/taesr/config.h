@@ -9,11 +9,29 @@
 
 namespace taesr {
 
+/// Which of the unrolled layers share their products (Mixture-of-Recursions, arXiv 2507.10524, table 1).
+/// In "cycle" the block of shared layers is applied r times: 1 2 1 2 1 2; in "sequence" each shared
+/// layer is: 1 1 1 2 2 2. The "middle" schemes put layers of their own before and after the block.
+enum class Sharing { kMiddleCycle, kCycle, kMiddleSequence, kSequence };
+
+/// Which tokens a recursion works on. The keys and values of the others stay visible.
+enum class TokenRouting {
+  kNone,          // all
+  kExpertChoice,  // the token_capacity share of each sequence that scores highest
+  kTokenChoice,   // each token stops where its score falls below zero
+};
+
+/// As the JSON spells them.
+[[nodiscard]] TAESR_API std::string to_string(Sharing sharing);
+[[nodiscard]] TAESR_API std::string to_string(TokenRouting routing);
+
 /// Shape of the recursive encoder. Every field is checked by `validate`; JSON uses the same names.
 ///
-/// The encoder is an entry layer, `shared_layers` layers applied `r` times, and an exit layer
-/// ("middle cycle" sharing, Mixture-of-Recursions, arXiv 2507.10524), post-norm BERT blocks with a
-/// norm of its own for each recursion, and a zero-initialised re-injection of the entry state.
+/// Post-norm BERT layers: `entry_layers`, then `shared_layers` applied `r` times as `sharing` says,
+/// then `refinement_layers` if r > 1 (so that the easy depth stays cheap), then `exit_layers`. Each
+/// application of a shared layer has norms of its own, and every application of the block after the
+/// first (of each layer in the "sequence" schemes) re-injects the state that entered the recursion.
+/// On top: a dense head, and the sparse, late-interaction, router and subspace heads that are asked for.
 struct TAESR_API TAESRConfig {
   int vocab_size = 24000;
   int hidden_size = 384;
@@ -21,10 +39,21 @@ struct TAESR_API TAESRConfig {
   int num_attention_heads = 12;
   int max_position_embeddings = 256;  // tokens read in one pass, the two special ones included
   double layer_norm_eps = 1e-12;
+  Sharing sharing = Sharing::kMiddleCycle;
+  int entry_layers = 1;  // these, refinement_layers and exit_layers must be 0 without "middle"
   int shared_layers = 2;
+  int refinement_layers = 0;
+  int exit_layers = 1;
   std::map<std::string, int> recursion_steps = {{"easy", 1}, {"medium", 3}, {"hard", 6}};
   int embedding_size = 384;           // of the pooled output
   std::vector<int> matryoshka_dimensions = {64, 128, 256, 384};
+  bool sparse_head = false;
+  int late_size = 0;                     // dimensions a token of the late-interaction head; 0: none
+  int router_size = 0;                   // hidden units of the depth router; 0: none
+  double router_confidence = 0.5;        // a text takes the smallest depth that suffices with this probability
+  std::map<std::string, int> subspaces;  // dimensions by name, as {"temporal", 64}
+  TokenRouting token_routing = TokenRouting::kNone;
+  std::vector<double> token_capacity;    // share of tokens in recursion 1, 2, ...; the last one repeats
   int bos_id = 0;
   int pad_id = 1;
   int eos_id = 2;
@@ -36,8 +65,11 @@ struct TAESR_API TAESRConfig {
   /// Most recursions that the weights are made for: the largest of recursion_steps.
   [[nodiscard]] int max_recursions() const;
 
+  /// Share of each sequence's tokens that recursion `r` (from 0) works on, in expert choice.
+  [[nodiscard]] double capacity(int r) const;
+
   /// Recursions for "easy", "medium", "hard" or a decimal number from 1 to max_recursions().
-  /// "auto" is "medium" as long as the model has no router. Throws InvalidArgument for anything else.
+  /// "auto" is "medium", for models without a router. Throws InvalidArgument for anything else.
   [[nodiscard]] int recursions(const std::string& depth) const;
 
   /// Text of one JSON object. Missing fields take their defaults; unknown and wrong-typed ones, NaN

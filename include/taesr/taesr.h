@@ -11,5 +11,7 @@
 #include "taesr/errors.h"
 #include "taesr/matrix.h"
 #include "taesr/retriever.h"
+#include "taesr/sparse_vector.h"
+#include "taesr/stream.h"
 #include "taesr/tokenizer.h"
 #include "taesr/version.h"

@@ -15,5 +15,6 @@ PYBIND11_MODULE(_core, module) {
   taesr::register_encoder(module);
   taesr::register_chunker(module);
   taesr::register_collection(module);
+  taesr::register_heads(module);
   taesr::register_nn(module);
 }

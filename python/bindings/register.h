@@ -10,6 +10,7 @@ void register_config(pybind11::module_& module);
 void register_encoder(pybind11::module_& module);
 void register_chunker(pybind11::module_& module);
 void register_collection(pybind11::module_& module);
+void register_heads(pybind11::module_& module);
 void register_nn(pybind11::module_& module);
 
 }  // namespace taesr

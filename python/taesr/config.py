@@ -4,7 +4,7 @@ import dataclasses
 import json
 import math
 from pathlib import Path
-from typing import Any, Self
+from typing import Any, Literal, Self
 
 from taesr._native import core
 from taesr.errors import InvalidArgument
@@ -14,8 +14,9 @@ from taesr.errors import InvalidArgument
 class TAESRConfig:
     """Shape of the recursive encoder; checked when made.
 
-    An entry layer, `shared_layers` layers applied `r` times, and an exit layer ("middle cycle"
-    sharing, Mixture-of-Recursions, arXiv 2507.10524).
+    Post-norm BERT layers: `entry_layers`, then `shared_layers` applied r times as `sharing` says,
+    then `refinement_layers` if r > 1, then `exit_layers`. Each application of a shared layer has
+    norms of its own. On top: a dense head and the heads that are asked for.
 
     Parameters
     ----------
@@ -23,12 +24,36 @@ class TAESRConfig:
         As in BERT; hidden_size must be a multiple of num_attention_heads.
     max_position_embeddings
         Tokens read in one pass, the two special ones included.
+    sharing
+        Order of the applications (Mixture-of-Recursions, arXiv 2507.10524): in "middle_cycle" and
+        "cycle" the block of shared layers is applied r times (1 2 1 2), in "middle_sequence" and
+        "sequence" each shared layer is (1 1 2 2). "cycle" and "sequence" are without other layers.
+    entry_layers, shared_layers, refinement_layers, exit_layers
+        How many of each, at most 64. The easy depth, r = 1, skips the refinement layers.
     recursion_steps
         Recursions r by name; easy <= medium <= hard, each 1 to 64.
     embedding_size
         Values of the pooled output.
     matryoshka_dimensions
         Prefixes of the output that are trained to stand alone, ascending.
+    sparse_head
+        Whether there is a sparse head (SPLADE, arXiv 2109.10086), tied to the token table.
+    late_size
+        Dimensions a token of the late-interaction head (ColBERT, arXiv 2004.12832); 0: no head.
+    router_size
+        Hidden units of the router that chooses a text's depth; 0: none.
+    router_confidence
+        From 0 to 1: with depth "auto" a text takes the smallest of the three depths that is enough
+        for it with at least this probability, by the router. 0 is always easy.
+    subspaces
+        Dimensions of further embeddings by name (a-z, 0-9, _).
+    token_routing
+        Which tokens a recursion works on; the keys and values of the others stay visible. "none":
+        all. "expert_choice": the share `token_capacity` of each sequence that scores highest.
+        "token_choice": each token stops where its score falls below zero. Needs a cycle sharing.
+    token_capacity
+        Share of tokens in recursion 1, 2, ..., above 0 to 1, never rising: tokens that stop do not start
+        again. The last value repeats.
 
     Raises
     ------
@@ -42,12 +67,23 @@ class TAESRConfig:
     num_attention_heads: int = 12
     max_position_embeddings: int = 256
     layer_norm_eps: float = 1e-12
+    sharing: Literal["middle_cycle", "cycle", "middle_sequence", "sequence"] = "middle_cycle"
+    entry_layers: int = 1
     shared_layers: int = 2
+    refinement_layers: int = 0
+    exit_layers: int = 1
     recursion_steps: dict[str, int] = dataclasses.field(
         default_factory=lambda: {"easy": 1, "medium": 3, "hard": 6}
     )
     embedding_size: int = 384
     matryoshka_dimensions: list[int] = dataclasses.field(default_factory=lambda: [64, 128, 256, 384])
+    sparse_head: bool = False
+    late_size: int = 0
+    router_size: int = 0
+    router_confidence: float = 0.5
+    subspaces: dict[str, int] = dataclasses.field(default_factory=dict)
+    token_routing: Literal["none", "expert_choice", "token_choice"] = "none"
+    token_capacity: list[float] = dataclasses.field(default_factory=list)
     bos_id: int = 0
     pad_id: int = 1
     eos_id: int = 2
@@ -55,8 +91,9 @@ class TAESRConfig:
 
     def __post_init__(self) -> None:
         for name, value in self.to_dict().items():
-            if isinstance(value, float) and not math.isfinite(value):
-                raise InvalidArgument(f"config field '{name}' is {value}; it must be a finite number")
+            for number in value if isinstance(value, list) else [value]:
+                if isinstance(number, float) and not math.isfinite(number):
+                    raise InvalidArgument(f"config field '{name}' is {number}; it must be a finite number")
         object.__setattr__(self, "_native", core.TAESRConfig.from_json(self.to_json()))
 
     @property

@@ -1,20 +1,23 @@
 """Texts in, unit vectors out."""
 
 import dataclasses
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Literal, Self
 
 import numpy as np
 import numpy.typing as npt
 
+from taesr import streaming
 from taesr._native import core
 from taesr.config import TAESRConfig
 from taesr.errors import InvalidArgument
+from taesr.sparse import SparseRows
 
 Role = Literal["query", "passage"]
 Overflow = Literal["chunk", "truncate", "error"]
 Precision = Literal["auto", "float32", "bfloat16"]
+Output = Literal["dense", "sparse", "late"] | str  # or "subspace:NAME"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -24,15 +27,29 @@ class Encoded:
     Attributes
     ----------
     embeddings
-        float32 [n, dim], unit rows.
+        float32 [n, dim], unit rows; [0, 0] where "dense" was not asked for.
     depths
-        Recursions used, by text.
+        Recursions used, by text; all windows of a long text take what the deepest of them needs (a
+        deadline may lower some of them, and the least is reported).
     token_counts
         Tokens, by text, special ones not counted.
     windows
         Passes through the model, by text; above 1 for texts longer than one pass.
     truncated
         Texts whose end was not read (on_overflow="truncate" only).
+    sparse
+        Weights of vocabulary pieces, by text; None unless asked for.
+    late
+        float32 [tokens, late_size] by text, unit rows, special tokens left out; of texts longer than
+        one pass window after window, so that tokens of two windows are there twice. None unless
+        asked for.
+    subspaces
+        float32 [n, dimensions] by name, unit rows; empty unless asked for.
+    router_probabilities
+        float32 [n, 3]: how probably depth easy, medium or hard is the least that is enough, by the
+        router; None where no router chose the depths.
+    deadline_missed
+        The work took longer than `deadline_ms`; complete it is all the same.
     """
 
     embeddings: npt.NDArray[np.float32]
@@ -40,6 +57,24 @@ class Encoded:
     token_counts: list[int]
     windows: list[int]
     truncated: int
+    sparse: SparseRows | None = None
+    late: list[npt.NDArray[np.float32]] | None = None
+    subspaces: dict[str, npt.NDArray[np.float32]] = dataclasses.field(default_factory=dict)
+    router_probabilities: npt.NDArray[np.float32] | None = None
+    deadline_missed: bool = False
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class EncodeOptions:
+    """How texts are embedded, as `Encoder.encode_full` explains."""
+
+    outputs: tuple[Output, ...] = ("dense",)
+    role: Role = "passage"
+    depth: str | int = "auto"
+    dim: int | None = None
+    on_overflow: Overflow = "chunk"
+    sparse_top: int = 256
+    max_flops: float | None = None
 
 
 class Encoder:
@@ -89,6 +124,8 @@ class Encoder:
         depth: str | int = "auto",
         dim: int | None = None,
         on_overflow: Overflow = "chunk",
+        max_flops: float | None = None,
+        deadline_ms: float | None = None,
     ) -> npt.NDArray[np.float32]:
         """Embed texts.
 
@@ -99,19 +136,36 @@ class Encoder:
         role
             "query" for questions, "passage" for what is searched.
         depth
-            "easy", "medium", "hard", "auto" or a number of recursions. All depths share one space.
+            "easy", "medium", "hard", "auto" or a number of recursions. All depths share one space. With
+            "auto" the model's router chooses for each text, as `encode_detailed` reports; models
+            without a router take "medium".
         dim
             Length of the vectors, a prefix of the full ones made unit again; None for all.
         on_overflow
             For texts of more tokens than one pass reads: "chunk" averages overlapping windows,
             "truncate" reads the beginning, "error" raises InvalidArgument.
+        max_flops
+            Floating-point operations that a text may take, as `flops` counts them. Each takes the
+            deepest of easy, medium and hard that this pays for, and none goes deeper than `depth`;
+            with "auto" the router is not asked. InvalidArgument for a text that even easy is too
+            dear for.
+        deadline_ms
+            Milliseconds for the call: short texts come first, and depths are lowered as the measured
+            rate demands, so that two calls may use different ones. All texts are embedded even if the
+            time is too short for easy; `encode_detailed` reports that and the depths.
 
         Returns
         -------
         float32 array [n, dim] of unit rows.
         """
         return self.encode_detailed(
-            texts, role=role, depth=depth, dim=dim, on_overflow=on_overflow
+            texts,
+            role=role,
+            depth=depth,
+            dim=dim,
+            on_overflow=on_overflow,
+            max_flops=max_flops,
+            deadline_ms=deadline_ms,
         ).embeddings
 
     def encode_detailed(
@@ -122,14 +176,206 @@ class Encoder:
         depth: str | int = "auto",
         dim: int | None = None,
         on_overflow: Overflow = "chunk",
+        max_flops: float | None = None,
+        deadline_ms: float | None = None,
     ) -> Encoded:
         """Like `encode`, and report depths, token counts and windows too."""
-        if dim is not None and not 1 <= dim <= self.dimension:
-            raise InvalidArgument(f"dim is {dim}; allowed: 1 to {self.dimension}")
-        result = self.native.encode(_to_list(texts), role, str(depth), dim or 0, on_overflow)
-        return Encoded(
-            result.take_embeddings(), result.depths, result.token_counts, result.windows, result.truncated
+        return self.encode_full(
+            texts,
+            outputs=("dense",),
+            role=role,
+            depth=depth,
+            dim=dim,
+            on_overflow=on_overflow,
+            max_flops=max_flops,
+            deadline_ms=deadline_ms,
         )
+
+    def encode_full(
+        self,
+        texts: Iterable[str] | str,
+        *,
+        outputs: Iterable[Output] = ("dense", "sparse", "late"),
+        role: Role = "passage",
+        depth: str | int = "auto",
+        dim: int | None = None,
+        on_overflow: Overflow = "chunk",
+        sparse_top: int = 256,
+        max_flops: float | None = None,
+        deadline_ms: float | None = None,
+    ) -> Encoded:
+        """Like `encode_detailed`, with the outputs of several heads from one pass.
+
+        Parameters
+        ----------
+        outputs
+            "dense"; "sparse" for weights over the vocabulary (SPLADE, arXiv 2109.10086); "late" for
+            one vector a token (ColBERT, arXiv 2004.12832); "subspace:NAME" for one of
+            `config.subspaces`, which is read from the deepest states whatever `depth` is.
+        sparse_top
+            Heaviest pieces that a text keeps.
+
+        Raises
+        ------
+        InvalidArgument
+            Also for a head that the model lacks.
+        """
+        options = EncodeOptions(
+            outputs=(outputs,) if isinstance(outputs, str) else tuple(outputs),
+            role=role,
+            depth=depth,
+            dim=dim,
+            on_overflow=on_overflow,
+            sparse_top=sparse_top,
+            max_flops=max_flops,
+        )
+        return self.encode_with(list(_checked(texts)), options, deadline_ms=deadline_ms)
+
+    def encode_with(
+        self,
+        texts: Sequence[str],
+        options: "EncodeOptions",
+        *,
+        deadline_ms: float | None = None,
+        first_text: int = 0,
+    ) -> Encoded:
+        """Like `encode_full`, for texts that `clean_text` has seen; `first_text` is the number of the
+        first one in messages, for calls that are parts of one.
+        """
+        if options.dim is not None and not 1 <= options.dim <= self.dimension:
+            raise InvalidArgument(f"dim is {options.dim}; allowed: 1 to {self.dimension}")
+        if options.sparse_top < 1:
+            raise InvalidArgument(f"sparse_top is {options.sparse_top}; it must be at least 1")
+        result = self.native.encode(
+            texts,
+            options.role,
+            str(options.depth),
+            options.dim or 0,
+            options.on_overflow,
+            options.outputs,
+            options.sparse_top,
+            options.max_flops,
+            deadline_ms,
+            first_text,
+        )
+        probabilities = result.take_router_probabilities()
+        sparse = "sparse" in options.outputs
+        return Encoded(
+            result.take_embeddings(),
+            result.depths,
+            result.token_counts,
+            result.windows,
+            result.truncated,
+            SparseRows(*result.sparse_arrays(), self.config.vocab_size) if sparse else None,
+            result.take_late() if "late" in options.outputs else None,
+            result.take_subspaces(),
+            probabilities if len(probabilities) else None,
+            result.deadline_missed,
+        )
+
+    def encode_iter(
+        self,
+        texts: Iterable[str] | str,
+        *,
+        outputs: Iterable[Output] = ("dense",),
+        role: Role = "passage",
+        depth: str | int = "auto",
+        dim: int | None = None,
+        on_overflow: Overflow = "chunk",
+        sparse_top: int = 256,
+        max_flops: float | None = None,
+        window: int = 1024,
+        processes: int = 1,
+    ) -> Iterator[Encoded]:
+        """Embed any number of texts in bounded memory.
+
+        Texts are read as results are asked for, a window of them at a time (it ends early once it
+        holds 262,144 characters); similar lengths and equal depths of a window are worked on together.
+
+        Parameters
+        ----------
+        window
+            Most texts in one piece of the result.
+        processes
+            Above 1: as many processes, each with the model of `source` loaded, work on windows at the
+            same time. They are started afresh (multiprocessing's "spawn"), so a script must guard
+            its own work with ``if __name__ == "__main__":``.
+
+        Yields
+        ------
+        Encoded
+            One a window, in the order of the texts; for each, what happened to texts that were
+            longer than one pass is in `windows` and `truncated`.
+
+        Raises
+        ------
+        InvalidArgument
+            For wrong options at once, for a text when its window is reached. What the iterable raises
+            comes out as it is, after the results of the windows before.
+        Error
+            A process has died; the message says how.
+        """
+        options = EncodeOptions(
+            outputs=(outputs,) if isinstance(outputs, str) else tuple(outputs),
+            role=role,
+            depth=depth,
+            dim=dim,
+            on_overflow=on_overflow,
+            sparse_top=sparse_top,
+            max_flops=max_flops,
+        )
+        self.encode_with([], options)  # refuses wrong options before anything is read
+        return streaming.encode_iter(self, _checked(texts), options, window=window, processes=processes)
+
+    def encode_multiprocess(
+        self,
+        texts: Iterable[str] | str,
+        *,
+        processes: int,
+        role: Role = "passage",
+        depth: str | int = "auto",
+        dim: int | None = None,
+        on_overflow: Overflow = "chunk",
+        max_flops: float | None = None,
+    ) -> npt.NDArray[np.float32]:
+        """Like `encode`, in several processes; see `encode_iter`."""
+        pieces = self.encode_iter(
+            texts,
+            role=role,
+            depth=depth,
+            dim=dim,
+            on_overflow=on_overflow,
+            max_flops=max_flops,
+            processes=processes,
+        )
+        rows = [piece.embeddings for piece in pieces]
+        return np.concatenate(rows) if rows else np.empty((0, dim or self.dimension), np.float32)
+
+    def flops(
+        self, tokens: int, depth: str | int = "auto", *, outputs: Iterable[Output] = ("dense",)
+    ) -> float:
+        """Floating-point operations for a text, the measure of `max_flops`.
+
+        Matrix products only, a multiplication and an addition counted as two; windows of long texts
+        are included. "auto" counts as "medium".
+
+        Parameters
+        ----------
+        tokens
+            As `count_tokens` counts them.
+        """
+        if tokens < 0:
+            raise InvalidArgument(f"tokens is {tokens}; it must be at least 0")
+        wanted = [outputs] if isinstance(outputs, str) else list(outputs)
+        return self.native.flops(tokens, str(depth), wanted)
+
+    def encode_sparse_query(self, texts: Iterable[str] | str) -> SparseRows:
+        """Queries for sparse passages without a pass through the model.
+
+        Every piece of a text weighs its inverse document frequency, from a table of the model.
+        Raises InvalidArgument for models without a sparse head.
+        """
+        return SparseRows(*self.native.encode_sparse_query(list(_checked(texts))), self.config.vocab_size)
 
     def count_tokens(self, text: str) -> int:
         """Tokens of `text`, special ones not counted."""
@@ -173,9 +419,9 @@ def clean_text(text: str) -> str:
     return text
 
 
-def _to_list(texts: Iterable[str] | str) -> Sequence[str]:
-    items = [texts] if isinstance(texts, str) else list(texts)
-    for index, item in enumerate(items):
+def _checked(texts: Iterable[str] | str) -> Iterator[str]:
+    """Yield texts, a single string as one, that are fit for the library."""
+    for index, item in enumerate([texts] if isinstance(texts, str) else texts):
         if not isinstance(item, str):
             raise InvalidArgument(f"texts[{index}] is a {type(item).__name__}; it must be a str")
-    return [clean_text(item) for item in items]
+        yield clean_text(item)

@@ -5,10 +5,15 @@
 
 namespace taesr {
 
+std::size_t window_count(std::size_t length, std::size_t size) {
+  if (length <= size) return 1;
+  const std::size_t step = size - size / 5;
+  return (length - size / 5 - 1) / step + 1;
+}
+
 std::vector<std::pair<std::size_t, std::size_t>> window_spans(std::size_t length, std::size_t size) {
   if (length <= size) return {{0, length}};
-  const std::size_t overlap = size / 5;
-  const std::size_t count = (length - overlap + (size - overlap) - 1) / (size - overlap);
+  const std::size_t count = window_count(length, size);
   std::vector<std::pair<std::size_t, std::size_t>> spans;
   for (std::size_t i = 0; i < count; ++i) {
     // Starts spread evenly from 0 to length - size: the last window is as long as the others.

@@ -12,6 +12,9 @@ struct Window {
   std::vector<int> ids;
 };
 
+/// Windows of at most `size` tokens that a text of `length` is cut into.
+[[nodiscard]] std::size_t window_count(std::size_t length, std::size_t size);
+
 /// Cuts `length` tokens into windows of at most `size`, neighbours sharing about a fifth, all of
 /// (nearly) equal length. Returns [begin, end) pairs; one empty window for no tokens.
 [[nodiscard]] std::vector<std::pair<std::size_t, std::size_t>> window_spans(std::size_t length, std::size_t size);

@@ -1,17 +1,23 @@
 #include "taesr/encoder.h"
 
 #include <algorithm>
-#include <cmath>
+#include <utility>
 
 #include <ATen/Parallel.h>
 #include <ATen/core/grad_mode.h>
 #include <ATen/ops/tensor.h>
 
-#include "core/cpu.h"
 #include "engine/batching.h"
+#include "engine/budget.h"
+#include "engine/flops.h"
+#include "engine/loaded_model.h"
+#include "engine/schedule.h"
+#include "engine/window_depths.h"
+#include "engine/window_outputs.h"
+#include "kernels/sparse_pool.h"
 #include "model/forward.h"
-#include "model/model_folder.h"
-#include "model/weights.h"
+#include "model/heads.h"
+#include "model/pooling.h"
 #include "taesr/errors.h"
 
 namespace taesr {
@@ -21,42 +27,27 @@ namespace {
 // widest layer (16k tokens x 1536 values) to stay near the caches.
 constexpr std::size_t kTokenBudget = 8192;
 
-Precision resolve(Precision wanted) {
-  if (wanted != Precision::kAuto) return wanted;
-  return cpu_multiplies_bfloat16() ? Precision::kBFloat16 : Precision::kFloat32;
-}
+// Under a deadline batches are smaller: the rate is known sooner, and depths are chosen more finely.
+constexpr std::size_t kDeadlineTokenBudget = 2048;
 
-/// Matrices to the engine's dtype; vectors (norms, biases of norms) follow, since ATen wants one dtype.
-void convert(WeightMap& weights, Precision precision) {
-  const auto dtype = precision == Precision::kBFloat16 ? at::kBFloat16 : at::kFloat;
-  for (auto& [name, tensor] : weights) {
-    const bool head = name.starts_with("head.");  // pooling and head are float32 in every precision
-    tensor = tensor.to(head ? at::kFloat : dtype);
+/// rows [chosen, columns] to the places `chosen` of `target`.
+void scatter_rows(const at::Tensor& rows, std::span<const std::size_t> chosen, Matrix& target) {
+  const at::Tensor values = rows.contiguous();
+  for (std::size_t i = 0; i < chosen.size(); ++i) {
+    std::copy_n(values.const_data_ptr<float>() + i * target.columns, target.columns, target.row(chosen[i]).begin());
   }
 }
 
-void add_scaled(std::span<float> sum, std::span<const float> row, float scale) {
-  for (std::size_t i = 0; i < sum.size(); ++i) sum[i] += scale * row[i];
-}
-
-void normalise(std::span<float> row) {
-  double square = 0;
-  for (const float value : row) square += static_cast<double>(value) * value;
-  const auto scale = static_cast<float>(1.0 / std::max(std::sqrt(square), 1e-12));
-  for (float& value : row) value *= scale;
+/// Rows [begin, end) of a contiguous float32 tensor.
+Matrix copy_rows(const at::Tensor& rows, std::int64_t begin, std::int64_t end) {
+  Matrix copy(static_cast<std::size_t>(end - begin), static_cast<std::size_t>(rows.size(1)));
+  std::copy_n(rows.const_data_ptr<float>() + begin * rows.size(1), copy.values.size(), copy.values.begin());
+  return copy;
 }
 
 }  // namespace
 
-struct Encoder::Impl {
-  std::filesystem::path source;
-  TAESRConfig config;
-  Tokenizer tokenizer;
-  Precision precision;
-  WeightMap weights;
-  EncoderWeights resolved;
-  std::string fingerprint;
-
+struct Encoder::Impl : LoadedModel {
   [[nodiscard]] std::size_t window_size() const { return static_cast<std::size_t>(config.max_position_embeddings) - 2; }
 
   /// Token ids by text, without special tokens.
@@ -70,15 +61,15 @@ struct Encoder::Impl {
     return ids;
   }
 
-  void append_windows(std::vector<Window>& windows, std::size_t text, std::vector<int> ids, Overflow policy,
-                      EncodeResult& result) const {
+  void append_windows(std::vector<Window>& windows, std::size_t text, std::vector<int> ids,
+                      const EncodeOptions& options, EncodeResult& result) const {
     result.token_counts[text] = ids.size();
-    if (ids.size() > window_size() && policy == Overflow::kError) {
-      throw InvalidArgument("text " + std::to_string(text) + " has " + std::to_string(ids.size()) + " tokens; at most " +
-                            std::to_string(window_size()) +
+    if (ids.size() > window_size() && options.on_overflow == Overflow::kError) {
+      throw InvalidArgument("text " + std::to_string(options.first_text + text) + " has " +
+                            std::to_string(ids.size()) + " tokens; at most " + std::to_string(window_size()) +
                             " are read in one pass (on_overflow \"chunk\" reads all, \"truncate\" the first)");
     }
-    if (ids.size() > window_size() && policy == Overflow::kTruncate) {
+    if (ids.size() > window_size() && options.on_overflow == Overflow::kTruncate) {
       ids.resize(window_size());
       ++result.truncated;
     }
@@ -93,31 +84,163 @@ struct Encoder::Impl {
     }
   }
 
+  [[nodiscard]] static std::vector<std::int64_t> offsets_of(std::span<const Window> windows,
+                                                            std::span<const std::size_t> chosen) {
+    std::vector<std::int64_t> offsets = {0};
+    for (const std::size_t index : chosen) {
+      offsets.push_back(offsets.back() + static_cast<std::int64_t>(windows[index].ids.size()));
+    }
+    return offsets;
+  }
+
   [[nodiscard]] PackedBatch pack(std::span<const Window> windows, std::span<const std::size_t> chosen, Role role) const {
     std::vector<std::int64_t> tokens;
     PackedBatch batch;
-    batch.offsets.push_back(0);
+    batch.offsets = offsets_of(windows, chosen);
     for (const std::size_t index : chosen) {
       tokens.insert(tokens.end(), windows[index].ids.begin(), windows[index].ids.end());
-      batch.offsets.push_back(static_cast<std::int64_t>(tokens.size()));
     }
     batch.tokens = at::tensor(tokens, at::kLong);
     batch.roles = at::tensor(std::vector<std::int64_t>(chosen.size(), static_cast<std::int64_t>(role)), at::kLong);
     return batch;
   }
 
-  /// Unit embeddings of all windows, summed by text with their lengths as weights, made unit again.
-  [[nodiscard]] Matrix run(std::span<const Window> windows, std::size_t texts, Role role, int recursions) const {
-    Matrix sums(texts, static_cast<std::size_t>(config.embedding_size));
-    for (const auto& chosen : plan_batches(windows, kTokenBudget)) {
-      const auto pooled = encoder_forward(config, resolved, pack(windows, chosen, role), recursions).pooled.contiguous();
-      const float* rows = pooled.const_data_ptr<float>();
-      for (std::size_t i = 0; i < chosen.size(); ++i) {
-        const Window& window = windows[chosen[i]];
-        add_scaled(sums.row(window.text), {rows + i * sums.columns, sums.columns}, static_cast<float>(window.ids.size()));
+  /// The model's two stages for the windows of one call.
+  struct Pass final : Stages {
+    Pass(const Impl& model, std::span<const Window> windows, const EncodeOptions& options, WindowDepths& depths,
+         WindowOutputs& outputs)
+        : model(model), windows(windows), options(options), depths(depths), outputs(outputs) {}
+
+    at::Tensor enter(std::span<const std::size_t> chosen) override {
+      const PackedBatch batch = model.pack(windows, chosen, options.role);
+      layout.emplace(batch.offsets, at::kCPU);
+      const auto entry = model.entry(batch, *layout);
+      depths.decide(chosen, entry, *layout);
+      return entry;
+    }
+
+    void finish(std::span<const std::size_t> chosen, const at::Tensor& entry, int depth) override {
+      auto offsets = offsets_of(windows, chosen);
+      if (offsets != layout->offsets) layout.emplace(std::move(offsets), at::kCPU);
+      const auto hidden = model.states(entry, *layout, depth);
+      model.read_heads(hidden, *layout, chosen, options, outputs);
+      if (outputs.subspaces.empty()) return;
+      const int deepest = model.config.max_recursions();
+      const auto last = depth == deepest ? hidden : model.states(entry, *layout, deepest);
+      const auto pooled = model.pooled(last, *layout);
+      for (auto& [name, rows] : outputs.subspaces) {
+        scatter_rows(dense_embedding(pooled, model.weights.subspaces.at(name)), chosen, rows);
       }
     }
-    return sums;
+
+    const Impl& model;
+    std::span<const Window> windows;
+    const EncodeOptions& options;
+    WindowDepths& depths;
+    WindowOutputs& outputs;
+    std::optional<PackedLayout> layout;  // of the last batch: mostly both stages work on the same one
+  };
+
+  // The three parts of a pass, by the engine's own kernels where they serve this model and processor.
+  [[nodiscard]] at::Tensor entry(const PackedBatch& batch, const PackedLayout& layout) const {
+    return inference ? inference->entry_states(batch) : entry_states(config, weights, batch, layout);
+  }
+
+  [[nodiscard]] at::Tensor states(const at::Tensor& entry, const PackedLayout& layout, int depth) const {
+    if (inference) return inference->states_from_entry(entry, layout.offsets, depth);
+    const int depths[] = {depth};
+    return encoder_states_from_entry(config, weights, entry, layout, depths).hidden.front();
+  }
+
+  [[nodiscard]] at::Tensor pooled(const at::Tensor& hidden, const PackedLayout& layout) const {
+    return inference ? inference->pooled_mean(hidden, layout.offsets) : pooled_mean(hidden, layout);
+  }
+
+  /// Passes all windows through the model; each gets its row or matrix of the heads that `outputs` has.
+  void run(std::span<const Window> windows, const EncodeOptions& options, WindowDepths& depths,
+           WindowOutputs& outputs, std::optional<Deadline>& deadline) const {
+    Pass pass(*this, windows, options, depths, outputs);
+    if (!deadline) return run_in_buckets(windows, depths, kTokenBudget, pass);
+    const ModelShape shape = ModelShape::of(config);
+    const double subspaces = subspace_values(config, options.outputs);
+    const auto flops = [&](std::size_t length, int depth) {
+      const auto tokens = static_cast<double>(length);
+      return depth == 0 ? entry_flops(shape, tokens) : pass_flops(shape, tokens, depth, options.outputs, subspaces);
+    };
+    run_until(*deadline, windows, depths, depth_choices(options), kDeadlineTokenBudget, flops, pass);
+  }
+
+  /// Recursions that no text goes beyond.
+  [[nodiscard]] int deepest(const EncodeOptions& options) const {
+    const bool any = options.depth == "auto" && (weights.router || options.max_flops);
+    return any ? config.max_recursions() : config.recursions(options.depth);
+  }
+
+  /// What a budget may choose from.
+  [[nodiscard]] std::vector<int> depth_choices(const EncodeOptions& options) const {
+    if (reads_deepest_only(options.outputs)) return {config.max_recursions()};
+    return depth_ladder(config, deepest(options));
+  }
+
+  [[nodiscard]] static bool reads_deepest_only(const Outputs& outputs) {
+    return !outputs.dense && !outputs.sparse && !outputs.late;
+  }
+
+  /// Dense, sparse and late outputs of one batch.
+  void read_heads(const at::Tensor& hidden, const PackedLayout& layout, std::span<const std::size_t> chosen,
+                  const EncodeOptions& options, WindowOutputs& outputs) const {
+    if (options.outputs.dense) {
+      scatter_rows(dense_embedding(pooled(hidden, layout), weights.head), chosen, outputs.dense);
+    }
+    if (options.outputs.sparse) {
+      auto rows = sparse_pool_rows(sparse_transform(hidden, *weights.sparse, config.layer_norm_eps), weights.token,
+                                   weights.sparse->bias, layout.offsets, options.sparse_top);
+      for (std::size_t i = 0; i < chosen.size(); ++i) outputs.sparse[chosen[i]] = std::move(rows[i]);
+    }
+    if (options.outputs.late) {
+      const auto rows = late_embedding(hidden, weights.late);
+      for (std::size_t i = 0; i < chosen.size(); ++i) {
+        // Without the special tokens at both ends.
+        outputs.late[chosen[i]] = copy_rows(rows, layout.offsets[i] + 1, layout.offsets[i + 1] - 1);
+      }
+    }
+  }
+
+  /// Depths of the windows. Of texts of one window the router decides in `run`, which goes on from the states
+  /// that it has read; texts of several are routed here, in an entry pass of their own, as a book's states
+  /// would not fit into memory until its last window is routed.
+  [[nodiscard]] WindowDepths plan_depths(std::span<const Window> windows, const EncodeOptions& options,
+                                         const EncodeResult& result) const {
+    if (options.max_flops) return {windows, depths_within(config, options, result, depth_choices(options))};
+    if (reads_deepest_only(options.outputs)) return {windows.size(), config.max_recursions()};
+    if (options.depth != "auto" || !weights.router) return {windows.size(), config.recursions(options.depth)};
+    WindowDepths depths(windows.size(), config, *weights.router);
+    for (auto& chosen : plan_batches(windows, kTokenBudget)) {
+      std::erase_if(chosen, [&](std::size_t i) { return result.windows[windows[i].text] == 1; });
+      if (chosen.empty()) continue;
+      const PackedBatch batch = pack(windows, chosen, options.role);
+      const PackedLayout layout(batch.offsets, at::kCPU);
+      depths.decide(chosen, entry(batch, layout), layout);
+    }
+    depths.join(windows);
+    return depths;
+  }
+
+  void check_heads(const Outputs& outputs) const {
+    if (outputs.sparse && !weights.sparse) throw_missing("sparse", "sparse_head");
+    if (outputs.late && !weights.late.defined()) throw_missing("late-interaction", "late_size");
+    for (const std::string& name : outputs.subspaces) {
+      if (config.subspaces.contains(name)) continue;
+      std::string known;
+      for (const auto& [other, size] : config.subspaces) known += (known.empty() ? "" : ", ") + other;
+      throw InvalidArgument("the model '" + source.string() + "' has no subspace '" + name.substr(0, 60) + "'; it has " +
+                            (known.empty() ? "none" : known));
+    }
+  }
+
+  [[noreturn]] void throw_missing(const std::string& head, const std::string& field) const {
+    throw InvalidArgument("the model '" + source.string() + "' has no " + head + " head (config field '" + field +
+                          "'); use a model that was trained with one");
   }
 };
 
@@ -127,25 +250,7 @@ Encoder::Encoder(Encoder&&) noexcept = default;
 Encoder& Encoder::operator=(Encoder&&) noexcept = default;
 
 Encoder Encoder::load(const std::optional<std::filesystem::path>& path, Precision precision) {
-  const std::filesystem::path folder = path.value_or(default_model_path());
-  if (!std::filesystem::is_directory(folder)) {
-    throw IoError("'" + folder.string() + "' is not a model folder; it should hold " + kConfigFile + ", " + kWeightsFile +
-                  " and " + kTokenizerFile);
-  }
-  auto config = TAESRConfig::from_file(folder / kConfigFile);
-  auto tokenizer = Tokenizer::load(folder / kTokenizerFile);
-  if (tokenizer.size() != static_cast<std::size_t>(config.vocab_size)) {
-    throw FormatError("'" + folder.string() + "': the tokenizer has " + std::to_string(tokenizer.size()) +
-                      " pieces, the config asks for " + std::to_string(config.vocab_size));
-  }
-  const std::string origin = "'" + (folder / kWeightsFile).string() + "'";
-  auto weights = load_weights(folder / kWeightsFile);
-  precision = resolve(precision);
-  convert(weights, precision);
-  auto resolved = EncoderWeights::resolve(config, weights, origin);
-  auto fingerprint = fingerprint_of(folder);
-  return Encoder(std::unique_ptr<Impl>(new Impl{folder, std::move(config), std::move(tokenizer), precision,
-                                                std::move(weights), std::move(resolved), std::move(fingerprint)}));
+  return Encoder(std::unique_ptr<Impl>(new Impl{load_model(path.value_or(default_model_path()), precision)}));
 }
 
 EncodeResult Encoder::encode(std::span<const std::string> texts, const EncodeOptions& options) const {
@@ -153,25 +258,45 @@ EncodeResult Encoder::encode(std::span<const std::string> texts, const EncodeOpt
   if (dim > dimension()) {
     throw InvalidArgument("dim is " + std::to_string(dim) + "; allowed: 1 to " + std::to_string(dimension()));
   }
-  const int recursions = impl_->config.recursions(options.depth);
+  impl_->check_heads(options.outputs);
+  check_budget(options);
+  (void)impl_->config.recursions(options.depth);  // throws before the work
+  std::optional<Deadline> deadline;
+  if (options.deadline_ms) deadline.emplace(*options.deadline_ms);
   EncodeResult result;
-  result.depths.assign(texts.size(), recursions);
   result.token_counts.resize(texts.size());
   result.windows.resize(texts.size());
 
   std::vector<Window> windows;
   auto ids = impl_->tokenize(texts);
   for (std::size_t i = 0; i < texts.size(); ++i) {
-    impl_->append_windows(windows, i, std::move(ids[i]), options.on_overflow, result);
+    impl_->append_windows(windows, i, std::move(ids[i]), options, result);
   }
   const at::NoGradGuard no_grad;
-  const Matrix full = impl_->run(windows, texts.size(), options.role, recursions);
-  result.embeddings = Matrix(texts.size(), dim);
-  for (std::size_t i = 0; i < texts.size(); ++i) {
-    std::copy_n(full.row(i).begin(), dim, result.embeddings.row(i).begin());
-    normalise(result.embeddings.row(i));
-  }
+  WindowDepths depths = impl_->plan_depths(windows, options, result);
+  WindowOutputs outputs(windows.size(), impl_->config, options.outputs);
+  impl_->run(windows, options, depths, outputs, deadline);
+  depths.report(windows, result);
+  merge_windows(windows, std::move(outputs), dim, options.sparse_top, result);
+  result.deadline_missed = deadline && deadline->seconds_left() < 0;
   return result;
+}
+
+double Encoder::flops(std::size_t tokens, const std::string& depth, const Outputs& outputs) const {
+  impl_->check_heads(outputs);
+  return text_flops(ModelShape::of(impl_->config), static_cast<double>(tokens),
+                    static_cast<double>(window_count(tokens, impl_->window_size())), impl_->config.recursions(depth),
+                    outputs, subspace_values(impl_->config, outputs));
+}
+
+std::vector<SparseVector> Encoder::encode_sparse_query(std::span<const std::string> texts) const {
+  impl_->check_heads({.sparse = true});
+  const at::Tensor table = impl_->weights.sparse->idf.contiguous();
+  const std::span<const float> idf(table.const_data_ptr<float>(), static_cast<std::size_t>(table.numel()));
+  std::vector<SparseVector> queries;
+  queries.reserve(texts.size());
+  for (const auto& ids : impl_->tokenize(texts)) queries.push_back(sparse_query_from_table(ids, idf));
+  return queries;
 }
 
 Embeddings Encoder::embed(std::span<const std::string> texts, Role role, const std::string& depth) const {

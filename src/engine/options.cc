@@ -1,4 +1,5 @@
 #include <cstdlib>
+#include <string_view>
 
 #include <dlfcn.h>
 
@@ -28,6 +29,25 @@ Overflow parse_overflow(const std::string& name) {
   if (name == "truncate") return Overflow::kTruncate;
   if (name == "error") return Overflow::kError;
   throw InvalidArgument("on_overflow is '" + name.substr(0, 60) + "'; allowed: chunk, truncate, error");
+}
+
+Outputs parse_outputs(std::span<const std::string> names) {
+  constexpr std::string_view kSubspace = "subspace:";
+  constexpr const char* kAllowed = "'; allowed: dense, sparse, late, subspace:NAME";
+  Outputs outputs{.dense = false};
+  for (const std::string& name : names) {
+    if (name.starts_with(kSubspace)) {
+      outputs.subspaces.push_back(name.substr(kSubspace.size()));
+      continue;
+    }
+    bool* output = name == "dense" ? &outputs.dense : name == "sparse" ? &outputs.sparse : name == "late" ? &outputs.late : nullptr;
+    if (output == nullptr) {
+      throw InvalidArgument("outputs has '" + name.substr(0, 60) + kAllowed);
+    }
+    *output = true;
+  }
+  if (names.empty()) throw InvalidArgument(std::string("outputs is empty") + (kAllowed + 1));
+  return outputs;
 }
 
 std::filesystem::path default_model_path() {

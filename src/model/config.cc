@@ -1,11 +1,11 @@
 #include "taesr/config.h"
 
 #include <algorithm>
+#include <array>
 #include <charconv>
-#include <cmath>
 #include <limits>
 #include <set>
-#include <sstream>
+#include <type_traits>
 
 #include <nlohmann/json.hpp>
 
@@ -19,12 +19,22 @@ using Json = nlohmann::ordered_json;
 
 constexpr std::uint64_t kMaxConfigBytes = 1 << 20;
 constexpr const char* kArchitecture = "taesr-encoder";
+constexpr std::array<std::pair<Sharing, const char*>, 4> kSharing = {{{Sharing::kMiddleCycle, "middle_cycle"},
+                                                                      {Sharing::kCycle, "cycle"},
+                                                                      {Sharing::kMiddleSequence, "middle_sequence"},
+                                                                      {Sharing::kSequence, "sequence"}}};
+constexpr std::array<std::pair<TokenRouting, const char*>, 3> kTokenRouting = {
+    {{TokenRouting::kNone, "none"},
+     {TokenRouting::kExpertChoice, "expert_choice"},
+     {TokenRouting::kTokenChoice, "token_choice"}}};
 
-void check_range(const char* field, double value, double low, double high) {
-  if (value >= low && value <= high) return;  // also false for NaN
-  std::ostringstream message;
-  message << "config field '" << field << "' is " << value << "; allowed: " << low << " to " << high;
-  throw InvalidArgument(message.str());
+const auto& names_of(Sharing) { return kSharing; }
+const auto& names_of(TokenRouting) { return kTokenRouting; }
+
+template <class Enum>
+const char* name_of(Enum value) {
+  const auto& names = names_of(value);
+  return std::find_if(names.begin(), names.end(), [&](const auto& entry) { return entry.first == value; })->second;
 }
 
 [[noreturn]] void throw_type(const std::string& origin, const std::string& field, const char* wanted, const Json& got) {
@@ -56,6 +66,37 @@ class FieldReader {
     if (value == nullptr) return;
     if (!value->is_number()) throw_type(origin_, field, "a number", *value);
     target = value->get<double>();
+  }
+  void read(const char* field, bool& target) {
+    const Json* value = find(field);
+    if (value == nullptr) return;
+    if (!value->is_boolean()) throw_type(origin_, field, "true or false", *value);
+    target = value->get<bool>();
+  }
+  template <class Enum>
+    requires std::is_enum_v<Enum>
+  void read(const char* field, Enum& target) {
+    const Json* value = find(field);
+    if (value == nullptr) return;
+    std::string allowed;
+    for (const auto& [candidate, name] : names_of(target)) {
+      if (*value == name) {
+        target = candidate;
+        return;
+      }
+      allowed += std::string(allowed.empty() ? "" : ", ") + "\"" + name + "\"";
+    }
+    throw_type(origin_, field, ("one of " + allowed).c_str(), *value);
+  }
+  void read(const char* field, std::vector<double>& target) {
+    const Json* value = find(field);
+    if (value == nullptr) return;
+    if (!value->is_array()) throw_type(origin_, field, "a list of numbers", *value);
+    target.clear();
+    for (const Json& item : *value) {
+      if (!item.is_number()) throw_type(origin_, field, "a list of numbers", *value);
+      target.push_back(item.get<double>());
+    }
   }
   void read(const char* field, std::vector<int>& target) {
     const Json* value = find(field);
@@ -106,10 +147,21 @@ void visit_fields(TAESRConfig& config, Visitor& visitor) {
   visitor.read("num_attention_heads", config.num_attention_heads);
   visitor.read("max_position_embeddings", config.max_position_embeddings);
   visitor.read("layer_norm_eps", config.layer_norm_eps);
+  visitor.read("sharing", config.sharing);
+  visitor.read("entry_layers", config.entry_layers);
   visitor.read("shared_layers", config.shared_layers);
+  visitor.read("refinement_layers", config.refinement_layers);
+  visitor.read("exit_layers", config.exit_layers);
   visitor.read("recursion_steps", config.recursion_steps);
   visitor.read("embedding_size", config.embedding_size);
   visitor.read("matryoshka_dimensions", config.matryoshka_dimensions);
+  visitor.read("sparse_head", config.sparse_head);
+  visitor.read("late_size", config.late_size);
+  visitor.read("router_size", config.router_size);
+  visitor.read("router_confidence", config.router_confidence);
+  visitor.read("subspaces", config.subspaces);
+  visitor.read("token_routing", config.token_routing);
+  visitor.read("token_capacity", config.token_capacity);
   visitor.read("bos_id", config.bos_id);
   visitor.read("pad_id", config.pad_id);
   visitor.read("eos_id", config.eos_id);
@@ -121,7 +173,11 @@ struct FieldWriter {
   Json object = Json::object();
   template <class T>
   void read(const char* field, const T& value) {
-    object[field] = value;
+    if constexpr (std::is_enum_v<T>) {
+      object[field] = name_of(value);
+    } else {
+      object[field] = value;
+    }
   }
 };
 
@@ -144,50 +200,16 @@ Json parse_object(const std::string& text, const std::string& origin) {
   }
 }
 
-void validate_recursion_steps(const std::map<std::string, int>& steps) {
-  for (const char* name : {"easy", "medium", "hard"}) {
-    if (!steps.contains(name)) throw InvalidArgument(std::string("config field 'recursion_steps' lacks '") + name + "'");
-  }
-  for (const auto& [name, count] : steps) {
-    if (name != "easy" && name != "medium" && name != "hard") {
-      throw InvalidArgument("config field 'recursion_steps' has the unknown name '" + name.substr(0, 60) +
-                            "'; allowed: easy, medium, hard");
-    }
-    check_range(("recursion_steps." + name).c_str(), count, 1, 64);
-  }
-  if (steps.at("easy") > steps.at("medium") || steps.at("medium") > steps.at("hard")) {
-    throw InvalidArgument("config field 'recursion_steps' must not decrease from easy over medium to hard");
-  }
-}
-
 }  // namespace
 
-void TAESRConfig::validate() const {
-  check_range("vocab_size", vocab_size, 8, 1 << 20);
-  check_range("hidden_size", hidden_size, 8, 8192);
-  check_range("intermediate_size", intermediate_size, 8, 65536);
-  check_range("num_attention_heads", num_attention_heads, 1, 128);
-  if (hidden_size % num_attention_heads != 0) {
-    throw InvalidArgument("config field 'hidden_size' is " + std::to_string(hidden_size) +
-                          "; it must be a multiple of num_attention_heads, " + std::to_string(num_attention_heads));
-  }
-  check_range("max_position_embeddings", max_position_embeddings, 8, 1 << 17);
-  check_range("layer_norm_eps", layer_norm_eps, 0, 1e-2);
-  check_range("shared_layers", shared_layers, 1, 64);
-  validate_recursion_steps(recursion_steps);
-  check_range("embedding_size", embedding_size, 8, 8192);
-  if (matryoshka_dimensions.empty()) throw InvalidArgument("config field 'matryoshka_dimensions' is empty");
-  for (std::size_t i = 0; i < matryoshka_dimensions.size(); ++i) {
-    const int least = i == 0 ? 1 : matryoshka_dimensions[i - 1] + 1;
-    check_range("matryoshka_dimensions", matryoshka_dimensions[i], least, embedding_size);
-  }
-  check_range("bos_id", bos_id, 0, vocab_size - 1);
-  check_range("pad_id", pad_id, 0, vocab_size - 1);
-  check_range("eos_id", eos_id, 0, vocab_size - 1);
-  check_range("unk_id", unk_id, 0, vocab_size - 1);
-}
+std::string to_string(Sharing sharing) { return name_of(sharing); }
+std::string to_string(TokenRouting routing) { return name_of(routing); }
 
 int TAESRConfig::max_recursions() const { return recursion_steps.at("hard"); }
+
+double TAESRConfig::capacity(int r) const {
+  return token_capacity[std::min(static_cast<std::size_t>(r), token_capacity.size() - 1)];
+}
 
 int TAESRConfig::recursions(const std::string& depth) const {
   if (depth == "auto") return recursion_steps.at("medium");

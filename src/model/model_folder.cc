@@ -4,7 +4,9 @@
 #include <cstdio>
 #include <cstring>
 
+#include <ATen/TensorOperators.h>
 #include <ATen/ops/empty.h>
+#include <ATen/ops/isfinite.h>
 
 #include "checkpoint/safetensors.h"
 #include "core/checksum.h"
@@ -12,6 +14,9 @@
 
 namespace taesr {
 namespace {
+
+constexpr const char* kTokenTable = "embeddings.token.weight";
+constexpr const char* kTokenScale = "embeddings.token.scale";
 
 at::ScalarType scalar_type(DType dtype) {
   switch (dtype) {
@@ -34,6 +39,35 @@ DType dtype_of(const std::string& name, at::ScalarType type) {
   throw InvalidArgument("weight '" + name + "' has a dtype that safetensors does not store");
 }
 
+/// Checkpoints of the first release named their only entry and exit layer without a number.
+std::string current_name(const std::string& name) {
+  for (const std::string part : {"entry.", "exit."}) {
+    const bool numbered = name.size() > part.size() && name[part.size()] >= '0' && name[part.size()] <= '9';
+    if (name.starts_with(part) && !numbered) return part + "0." + name.substr(part.size());
+  }
+  return name;
+}
+
+/// Replaces a token table of int8 by floats, each row times its scale. Integers elsewhere are refused.
+void dequantise(WeightMap& weights, const std::string& origin) {
+  const auto scale = weights.extract(kTokenScale);
+  const auto table = weights.find(kTokenTable);
+  if (table != weights.end() && table->second.scalar_type() == at::kChar) {
+    if (scale.empty()) throw FormatError(origin + ": '" + kTokenTable + "' is int8 without '" + kTokenScale + "'");
+    const at::Tensor& scales = scale.mapped();
+    const bool fits = scales.scalar_type() == at::kFloat && scales.dim() == 1 && table->second.dim() == 2 &&
+                      scales.size(0) == table->second.size(0);
+    if (!fits) throw FormatError(origin + ": '" + kTokenScale + "' must be F32, one value a row of '" + kTokenTable + "'");
+    if (!scales.isfinite().all().item<bool>()) throw FormatError(origin + ": '" + kTokenScale + "' is not finite");
+    table->second = table->second.to(at::kFloat) * scales.unsqueeze(1);
+  } else if (!scale.empty()) {
+    throw FormatError(origin + ": '" + kTokenScale + "' belongs to a token table of int8, which this file lacks");
+  }
+  for (const auto& [name, tensor] : weights) {
+    if (!tensor.is_floating_point()) throw FormatError(origin + ": weight '" + name.substr(0, 100) + "' must be F32, F16 or BF16");
+  }
+}
+
 }  // namespace
 
 WeightMap load_weights(const std::filesystem::path& path) {
@@ -42,8 +76,11 @@ WeightMap load_weights(const std::filesystem::path& path) {
   for (const auto& [name, view] : file.tensors()) {
     at::Tensor tensor = at::empty(view.shape, at::TensorOptions(scalar_type(view.dtype)));
     if (!view.bytes.empty()) std::memcpy(tensor.data_ptr(), view.bytes.data(), view.bytes.size());
-    weights.emplace(name, std::move(tensor));
+    if (!weights.emplace(current_name(name), std::move(tensor)).second) {
+      throw FormatError("'" + path.string() + "': weight '" + current_name(name).substr(0, 100) + "' is there twice");
+    }
   }
+  dequantise(weights, "'" + path.string() + "'");
   return weights;
 }
 

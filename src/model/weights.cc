@@ -9,7 +9,10 @@ namespace {
 
 using Shape = std::vector<std::int64_t>;
 
-std::string shared_name(int layer) { return "shared." + std::to_string(layer); }
+constexpr std::int64_t kDepthClasses = 3;  // easy, medium, hard
+
+std::string numbered(const char* part, int layer) { return std::string(part) + "." + std::to_string(layer); }
+std::string shared_name(int layer) { return numbered("shared", layer); }
 std::string recursion_name(int layer, int recursion) {
   return shared_name(layer) + ".recursion." + std::to_string(recursion);
 }
@@ -38,6 +41,12 @@ class ShapeList {
     add_norm(name + ".attention_norm");
     add_norm(name + ".mlp_norm");
   }
+  void add_layers(const char* part, int count) {
+    for (int layer = 0; layer < count; ++layer) {
+      add_products(numbered(part, layer));
+      add_norms(numbered(part, layer));
+    }
+  }
 
   std::vector<std::pair<std::string, Shape>> list;
 
@@ -45,6 +54,23 @@ class ShapeList {
   std::int64_t hidden_;
   std::int64_t inner_;
 };
+
+void add_heads(ShapeList& shapes, const TAESRConfig& config) {
+  const std::int64_t hidden = config.hidden_size;
+  shapes.add_affine("head", config.embedding_size, hidden);
+  if (config.sparse_head) {
+    shapes.add_affine("sparse.transform", hidden, hidden);
+    shapes.add_norm("sparse.norm");
+    shapes.add("sparse.bias", {config.vocab_size});
+    shapes.add("sparse.idf", {config.vocab_size});
+  }
+  if (config.late_size > 0) shapes.add("late.weight", {config.late_size, hidden});
+  if (config.router_size > 0) {
+    shapes.add_affine("router.hidden", config.router_size, hidden + 1);
+    shapes.add_affine("router.out", kDepthClasses, config.router_size);
+  }
+  for (const auto& [name, size] : config.subspaces) shapes.add_affine("subspace." + name, size, hidden);
+}
 
 std::string to_string(at::IntArrayRef shape) {
   std::ostringstream text;
@@ -66,10 +92,28 @@ class Resolver {
   LayerNorms norms(const std::string& name) const {
     return {affine(name + ".attention_norm"), affine(name + ".mlp_norm")};
   }
+  std::vector<Layer> layers(const char* part, int count) const {
+    std::vector<Layer> list;
+    for (int layer = 0; layer < count; ++layer) {
+      list.push_back({products(numbered(part, layer)), norms(numbered(part, layer))});
+    }
+    return list;
+  }
 
  private:
   const WeightMap& weights_;
 };
+
+void resolve_heads(EncoderWeights& resolved, const TAESRConfig& config, const Resolver& from) {
+  resolved.head = from.affine("head");
+  if (config.sparse_head) {
+    resolved.sparse = {from.affine("sparse.transform"), from.affine("sparse.norm"), from.tensor("sparse.bias"),
+                       from.tensor("sparse.idf")};
+  }
+  if (config.late_size > 0) resolved.late = from.tensor("late.weight");
+  if (config.router_size > 0) resolved.router = {from.affine("router.hidden"), from.affine("router.out")};
+  for (const auto& [name, size] : config.subspaces) resolved.subspaces[name] = from.affine("subspace." + name);
+}
 
 void check(const TAESRConfig& config, const WeightMap& weights, const std::string& origin) {
   const auto expected = weight_shapes(config);
@@ -96,16 +140,19 @@ std::vector<std::pair<std::string, Shape>> weight_shapes(const TAESRConfig& conf
   shapes.add("embeddings.position.weight", {config.max_position_embeddings, config.hidden_size});
   shapes.add("embeddings.role.weight", {2, config.hidden_size});
   shapes.add_norm("embeddings.norm");
-  shapes.add_products("entry");
-  shapes.add_norms("entry");
+  shapes.add_layers("entry", config.entry_layers);
   for (int layer = 0; layer < config.shared_layers; ++layer) {
     shapes.add_products(shared_name(layer));
     for (int r = 0; r < config.max_recursions(); ++r) shapes.add_norms(recursion_name(layer, r));
   }
   shapes.add("reinject.weight", {config.max_recursions(), config.hidden_size});
-  shapes.add_products("exit");
-  shapes.add_norms("exit");
-  shapes.add_affine("head", config.embedding_size, config.hidden_size);
+  if (config.token_routing != TokenRouting::kNone) {
+    shapes.add("token_router.weight", {config.max_recursions(), config.hidden_size});
+  }
+  if (config.token_routing == TokenRouting::kTokenChoice) shapes.add("token_router.bias", {config.max_recursions()});
+  shapes.add_layers("refinement", config.refinement_layers);
+  shapes.add_layers("exit", config.exit_layers);
+  add_heads(shapes, config);
   return shapes.list;
 }
 
@@ -117,17 +164,20 @@ EncoderWeights EncoderWeights::resolve(const TAESRConfig& config, const WeightMa
   resolved.position = from.tensor("embeddings.position.weight");
   resolved.role = from.tensor("embeddings.role.weight");
   resolved.embedding_norm = from.affine("embeddings.norm");
-  resolved.entry = from.products("entry");
-  resolved.entry_norms = from.norms("entry");
+  resolved.entry = from.layers("entry", config.entry_layers);
   for (int layer = 0; layer < config.shared_layers; ++layer) {
     resolved.shared.push_back(from.products(shared_name(layer)));
     auto& norms = resolved.shared_norms.emplace_back();
     for (int r = 0; r < config.max_recursions(); ++r) norms.push_back(from.norms(recursion_name(layer, r)));
   }
   resolved.reinject = from.tensor("reinject.weight");
-  resolved.exit = from.products("exit");
-  resolved.exit_norms = from.norms("exit");
-  resolved.head = from.affine("head");
+  if (config.token_routing != TokenRouting::kNone) {
+    const bool balanced = config.token_routing == TokenRouting::kTokenChoice;
+    resolved.token_router = {from.tensor("token_router.weight"), balanced ? from.tensor("token_router.bias") : at::Tensor()};
+  }
+  resolved.refinement = from.layers("refinement", config.refinement_layers);
+  resolved.exit = from.layers("exit", config.exit_layers);
+  resolve_heads(resolved, config, from);
   return resolved;
 }
 

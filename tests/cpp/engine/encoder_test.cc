@@ -182,7 +182,7 @@ TEST(EncoderLoad, NamesTheWeightThatDoesNotFitTheConfig) {
   TAESRConfig config = encoder().config();
   config.intermediate_size = 1024;
   copy.replace("config.json", config.to_json());
-  EXPECT_NE(copy.refusal().find("entry.mlp.up.weight"), std::string::npos) << copy.refusal();
+  EXPECT_NE(copy.refusal().find("entry.0.mlp.up.weight"), std::string::npos) << copy.refusal();
 
   config = encoder().config();
   config.vocab_size = 23000;

@@ -1,7 +1,12 @@
+import dataclasses
+import re
+from pathlib import Path
+
 import pytest
 import torch
+from safetensors.torch import load_file, save_file
 
-from taesr import Encoder, InvalidArgument, IoError, TAESRConfig, TAESRModel
+from taesr import Encoder, FormatError, InvalidArgument, IoError, TAESRConfig, TAESRModel
 from tests.python.reference_encoder import ReferenceEncoder
 
 TINY = TAESRConfig(
@@ -14,6 +19,9 @@ TINY = TAESRConfig(
     embedding_size=16,
     matryoshka_dimensions=[4, 16],
 )
+
+TABLE = "embeddings.token.weight"
+SCALE = "embeddings.token.scale"
 
 
 @pytest.fixture(scope="module")
@@ -78,10 +86,10 @@ def test_gradients_are_those_of_finite_differences() -> None:
 
     loss().backward()
     for name in (
-        "entry.attention.qkv.weight",
+        "entry.0.attention.qkv.weight",
         "shared.0.mlp.up.weight",
         "reinject.weight",
-        "exit.mlp_norm.weight",
+        "exit.0.mlp_norm.weight",
     ):
         parameter = model.get_parameter(name)
         index = (parameter.shape[0] - 1,) + (0,) * (parameter.dim() - 1)
@@ -119,6 +127,103 @@ def test_save_and_load_keep_config_weights_and_tokenizer(tmp_path, bundled: TAES
     for (name, a), (_, b) in zip(copy.named_parameters(), bundled.named_parameters(), strict=True):
         assert torch.equal(a, b), name
     assert Encoder.load(tmp_path / "copy", precision="float32").encode("a").shape == (1, 384)
+
+
+def test_an_int8_token_table_is_smaller_and_loads_as_floats_within_half_a_step(tmp_path) -> None:
+    torch.manual_seed(5)
+    made = TAESRModel(dataclasses.replace(TINY, vocab_size=4000))
+    with torch.no_grad():
+        made.get_parameter(TABLE)[7] = 0  # a row without a scale
+        made.get_parameter(TABLE)[8] *= 1e-30
+    made.save_pretrained(tmp_path / "float")
+    made.save_pretrained(tmp_path / "int8", token_table="int8")
+    stored = load_file(tmp_path / "int8" / "model.safetensors")
+    assert stored[TABLE].dtype == torch.int8
+    sizes = [(tmp_path / kind / "model.safetensors").stat().st_size for kind in ("float", "int8")]
+    assert sizes[0] - sizes[1] == pytest.approx(4000 * 16 * 3 - 4000 * 4, abs=200)  # and a line of the header
+    loaded = TAESRModel.from_pretrained(tmp_path / "int8")
+    table, again = made.get_parameter(TABLE), loaded.get_parameter(TABLE)
+    assert again.dtype == torch.float32
+    assert ((again - table).abs() <= table.abs().amax(1, keepdim=True) / 254 * 1.001).all()
+    assert not again[7].any()
+    for name, parameter in made.named_parameters():
+        assert name == TABLE or torch.equal(parameter, loaded.get_parameter(name)), name
+    loaded.save_pretrained(tmp_path / "again", token_table="int8")
+    twice = TAESRModel.from_pretrained(tmp_path / "again")
+    torch.testing.assert_close(twice.get_parameter(TABLE), again, atol=0, rtol=1e-6)
+
+
+def write(folder: Path, weights: dict[str, torch.Tensor]) -> None:
+    save_file(weights, folder / "model.safetensors")
+
+
+def test_damaged_int8_tables_are_refused_by_name(tmp_path) -> None:
+    TAESRModel(TINY).save_pretrained(tmp_path, token_table="int8")
+    good = load_file(tmp_path / "model.safetensors")
+    for change, message in [
+        ({SCALE: None}, "is int8 without"),
+        ({SCALE: good[SCALE][:-1].clone()}, "one value a row"),
+        ({SCALE: good[SCALE].half()}, "must be F32"),
+        ({SCALE: torch.full_like(good[SCALE], torch.nan)}, "not finite"),
+        ({TABLE: good[TABLE].float()}, "belongs to a token table of int8"),
+        ({"head.bias": good["head.bias"].to(torch.int8)}, "'head.bias' must be F32, F16 or BF16"),
+    ]:
+        write(tmp_path, {name: w for name, w in (good | change).items() if w is not None})
+        with pytest.raises(FormatError, match=message):
+            TAESRModel.from_pretrained(tmp_path)
+    with pytest.raises(InvalidArgument, match="token_table is 'int4'"):
+        TAESRModel(TINY).save_pretrained(tmp_path, token_table="int4")
+    broken = TAESRModel(TINY)
+    with torch.no_grad():
+        broken.get_parameter(TABLE)[0, 0] = torch.inf
+    with pytest.raises(InvalidArgument, match="not finite"):
+        broken.save_pretrained(tmp_path, token_table="int8")
+
+
+def test_names_without_numbers_are_those_of_the_only_layer(tmp_path) -> None:
+    made = TAESRModel(TINY)
+    made.save_pretrained(tmp_path)
+    weights = load_file(tmp_path / "model.safetensors")
+    write(tmp_path, {re.sub(r"^(entry|exit)\.0\.", r"\1.", name): w for name, w in weights.items()})
+    loaded = TAESRModel.from_pretrained(tmp_path)
+    for name, parameter in made.named_parameters():
+        assert torch.equal(parameter, loaded.get_parameter(name)), name
+    write(tmp_path, weights | {"entry.mlp.up.bias": weights["entry.0.mlp.up.bias"].clone()})
+    with pytest.raises(FormatError, match=r"'entry\.0\.mlp\.up\.bias' is there twice"):
+        TAESRModel.from_pretrained(tmp_path)
+
+
+def test_weights_of_heads_exist_if_the_config_asks_for_them() -> None:
+    plain = set(dict(TAESRModel(TINY).named_parameters()))
+    full = dataclasses.replace(
+        TINY,
+        refinement_layers=1,
+        sparse_head=True,
+        late_size=8,
+        router_size=4,
+        subspaces={"temporal": 6},
+        token_routing="token_choice",
+    )
+    shapes = {name: tuple(p.shape) for name, p in TAESRModel(full).named_parameters() if name not in plain}
+    heads = {name: shape for name, shape in shapes.items() if not name.startswith("refinement.0.")}
+    assert len(shapes) - len(heads) == 12
+    assert heads == {
+        "sparse.transform.weight": (16, 16),
+        "sparse.transform.bias": (16,),
+        "sparse.norm.weight": (16,),
+        "sparse.norm.bias": (16,),
+        "sparse.bias": (50,),
+        "sparse.idf": (50,),
+        "late.weight": (8, 16),
+        "router.hidden.weight": (4, 17),
+        "router.hidden.bias": (4,),
+        "router.out.weight": (3, 4),
+        "router.out.bias": (3,),
+        "subspace.temporal.weight": (6, 16),
+        "subspace.temporal.bias": (6,),
+        "token_router.weight": (3, 16),
+        "token_router.bias": (3,),
+    }
 
 
 def test_tuple_output_is_hidden_then_pooled() -> None:
