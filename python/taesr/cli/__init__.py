@@ -6,10 +6,38 @@ import sys
 import traceback
 from collections.abc import Sequence
 
-from taesr.cli import app, ask, chat, doctor, encode, evaluate, info, ingest, search
+from taesr.cli import (
+    app,
+    ask,
+    chat,
+    doctor,
+    encode,
+    evaluate,
+    info,
+    ingest,
+    search,
+    tokenizers,
+    train,
+    train_router,
+    train_subspaces,
+)
 from taesr.cli.output import describe, note, use_utf8
 
-_COMMANDS = (ingest, search, ask, chat, app, encode, evaluate, info, doctor)
+_COMMANDS = (
+    ingest,
+    search,
+    ask,
+    chat,
+    app,
+    encode,
+    evaluate,
+    train,
+    train_router,
+    train_subspaces,
+    tokenizers,
+    info,
+    doctor,
+)
 _EXAMPLES = """examples:
   taesr ingest docs/ --collection kb
   taesr ask "how do I reset my password" --collection kb

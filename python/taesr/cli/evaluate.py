@@ -1,12 +1,13 @@
 """taesr eval: retrieval quality and cost on sets in BEIR layout."""
 
 import argparse
+import sys
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from taesr.cli import options
+from taesr.cli import ablation, head_options, options, tasks
 from taesr.cli.output import print_json
 from taesr.cli.progress import Progress
 from taesr.errors import InvalidArgument
@@ -28,17 +29,18 @@ def register(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") ->
     )
     parser.add_argument(
         "folders",
-        nargs="+",
+        nargs="*",
         type=Path,
         metavar="BEIR_DIR",
         help="folder with corpus.jsonl, queries.jsonl and qrels/",
     )
     parser.add_argument(
         "--mode",
-        choices=("dense", "keyword", "hybrid"),
+        choices=("dense", *head_options.MODES, "keyword", "search"),
         default="dense",
-        help="dense: exact search over whole texts; keyword and hybrid: through a collection, as taesr "
-        "search does (default: %(default)s)",
+        help="exact search over whole texts with one head (dense, sparse, sparse-idf: queries without an "
+        "encoder, late) or with all (hybrid); or through a collection, by keyword or as taesr search does "
+        "(default: %(default)s)",
     )
     options.add_depth(parser, default="hard")
     options.add_dim(parser)
@@ -60,14 +62,24 @@ def register(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") ->
     )
     options.add_model(parser)
     options.add_json(parser)
-    parser.set_defaults(run=run)
+    head_options.add_options(parser)
+    ablation.add_options(parser)
+    tasks.add_options(parser)
+    parser.set_defaults(run=run, usage=parser.format_usage())
 
 
 def run(arguments: argparse.Namespace) -> int:
     """Run the command."""
+    if not arguments.folders and (arguments.ablation is not None or not tasks.asked(arguments)):
+        missing = "the following arguments are required: BEIR_DIR (or --sts, --classification)"
+        print(f"{arguments.usage}taesr eval: error: {missing}", file=sys.stderr)
+        return 2
+    ablation.check(arguments)
+    tasks.check(arguments)
+    head_options.check(arguments)
     if arguments.mode != "dense" and arguments.precision != "float32":
         raise InvalidArgument(f"--precision {arguments.precision} is for --mode dense only")
-    from taesr.evaluation import RetrievalReport, load_beir
+    from taesr.evaluation import load_beir
 
     # All sets are read before the first is encoded: a malformed line should not end an hour's work.
     datasets = [
@@ -77,14 +89,30 @@ def run(arguments: argparse.Namespace) -> int:
     import taesr
 
     encoder = taesr.Encoder.load(arguments.model)
+    if arguments.ablation is not None:
+        return ablation.run(arguments, datasets, encoder)
     with Progress() as progress:
         results = [_evaluate(arguments, dataset, encoder, progress.update) for dataset in datasets]
-    report = RetrievalReport(results, _settings(arguments, encoder))
-    if arguments.json:
-        print_json(report.to_dict())
-    else:
-        print(report.to_text())
+    _print(arguments, results, tasks.run(arguments, encoder), _settings(arguments, encoder))
     return 0
+
+
+def _print(
+    arguments: argparse.Namespace,
+    results: "list[evaluation.RetrievalResult]",
+    found: tasks.Tasks,
+    settings: dict[str, Any],
+) -> None:
+    """Print retrieval and other tasks as one document; without sets the tables of retrieval are left out."""
+    from taesr.evaluation import RetrievalReport
+
+    report = RetrievalReport(results, settings) if results else None
+    if arguments.json:
+        empty = {"datasets": {}, "mean": {}, "cost": {}, "settings": settings, "notes": []}
+        print_json({**(report.to_dict() if report else empty), **found})
+        return
+    texts = [report.to_text() if report else "", tasks.to_text(found)]
+    print("\n\n".join(text for text in texts if text))
 
 
 def _evaluate(
@@ -95,11 +123,11 @@ def _evaluate(
 ) -> "evaluation.RetrievalResult":
     from taesr import evaluation
 
-    if arguments.mode != "dense":
+    if arguments.mode in ("keyword", "search"):
         return evaluation.evaluate_search(
             dataset,
             encoder,
-            mode=arguments.mode,
+            mode="keyword" if arguments.mode == "keyword" else "hybrid",
             depth=arguments.depth,
             dim=arguments.dim,
             progress=progress,
@@ -110,6 +138,11 @@ def _evaluate(
         precision=arguments.precision,
         on_overflow=arguments.long_texts,
     )
+    if arguments.mode in head_options.MODES:
+        fusion = head_options.fusion_of(arguments)
+        return evaluation.evaluate_heads(
+            dataset, encoder, arguments.mode, options, fusion=fusion, progress=progress
+        )
     return evaluation.evaluate_retrieval(dataset, encoder, options, progress=progress)
 
 
@@ -129,9 +162,10 @@ def _settings(arguments: argparse.Namespace, encoder: "taesr.Encoder") -> dict[s
         "depth": arguments.depth,
         "dim": arguments.dim or encoder.dimension,
         "precision": arguments.precision,
-        "long_texts": arguments.long_texts if arguments.mode == "dense" else "chunk",
+        "long_texts": "chunk" if arguments.mode in ("keyword", "search") else arguments.long_texts,
         "split": arguments.split,
         "model": str(encoder.source),
         "fingerprint": encoder.fingerprint,
         "arithmetic": encoder.precision,
+        **head_options.settings(arguments),
     }

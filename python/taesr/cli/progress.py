@@ -37,13 +37,13 @@ class Progress:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        self._end_line()
+        self.end_line()
 
     def update(self, label: str, done: int, total: int | None) -> None:
         """Report that `done` of `total` are done, None for unknown; a new label begins a new bar."""
         now = time.monotonic()
         if label != self._label:
-            self._end_line()
+            self.end_line()
             self._label, self._begin, self._first = label, now, done
             # Elsewhere than on a terminal, work of less than a few seconds stays silent.
             self._shown = 0.0 if self._terminal else now
@@ -76,7 +76,8 @@ class Progress:
             return f", {speed:,.0f}/s, took {_clock(seconds)}"
         return f", {speed:,.0f}/s, {_clock((total - done) / speed)} left"
 
-    def _end_line(self) -> None:
+    def end_line(self) -> None:
+        """End the bar's line, so that something else can be printed."""
         if self._open_line:
             self._stream.write("\n")
             self._stream.flush()

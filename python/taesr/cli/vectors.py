@@ -53,17 +53,19 @@ class NpyWriter:
 
 
 class JsonLinesWriter:
-    """One object a text: ``{"embedding": [...], "depth": 3, "tokens": 12}``."""
+    """One object a text: ``{"embedding": [...], "depth": 3, "tokens": 12, "windows": 1}``."""
 
     def __init__(self, file: IO[str]) -> None:
         self._file = file
 
     def write(self, encoded: "taesr.Encoded") -> None:
         """Append a batch; nine digits give back the same float32."""
-        rows = zip(encoded.embeddings.tolist(), encoded.depths, encoded.token_counts, strict=True)
-        for vector, depth, tokens in rows:
-            numbers = ", ".join(f"{value:.9g}" for value in vector)
-            self._file.write(f'{{"embedding": [{numbers}], "depth": {depth}, "tokens": {tokens}}}\n')
+        facts = zip(encoded.depths, encoded.token_counts, encoded.windows, strict=True)
+        for vector, (depth, tokens, windows) in zip(encoded.embeddings, facts, strict=True):
+            numbers = ", ".join(f"{value:.9g}" for value in vector.tolist())
+            self._file.write(
+                f'{{"embedding": [{numbers}], "depth": {depth}, "tokens": {tokens}, "windows": {windows}}}\n'
+            )
 
 
 @contextmanager

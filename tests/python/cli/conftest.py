@@ -18,6 +18,7 @@ def fake_library(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(vars(taesr), "Encoder", FakeEncoder)
     monkeypatch.setitem(vars(taesr), "Collection", FakeCollection)
     FakeEncoder.loaded.clear()
+    FakeEncoder.streams.clear()
     FakeCollection.opened.clear()
     FakeCollection.calls.clear()
 

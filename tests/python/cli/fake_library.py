@@ -1,6 +1,7 @@
 """Fakes of the encoder and the collection, with the interface that commands use."""
 
-from collections.abc import Callable, Sequence
+import itertools
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any, ClassVar, NamedTuple, Self
@@ -27,7 +28,7 @@ class FakeEncoder:
     """Vectors made from the length of a text."""
 
     loaded: ClassVar[list[Path | None]] = []
-    batches: ClassVar[list[int]] = []
+    streams: ClassVar[list[tuple[float | None, int]]] = []
     dimension = DIMENSION
     fingerprint = "fa4e"
     precision = "float32"
@@ -68,9 +69,18 @@ class FakeEncoder:
             embeddings=vectors,
             depths=[recursions] * len(texts),
             token_counts=[len(text.split()) for text in texts],
-            windows=[1] * len(texts),
-            truncated=0,
+            windows=[1 if on_overflow == "truncate" else max(1, len(text.split()) // 100) for text in texts],
+            truncated=sum(on_overflow == "truncate" and len(text.split()) >= 200 for text in texts),
         )
+
+    def encode_iter(
+        self, texts: Iterable[str], *, max_flops: float | None = None, processes: int = 1, **options: Any
+    ) -> Iterator[SimpleNamespace]:
+        """Return what `encode_detailed` does for every two texts, reading no further; remember the rest."""
+        self.streams.append((max_flops, processes))
+        remaining = iter(texts)
+        while piece := list(itertools.islice(remaining, 2)):
+            yield self.encode_detailed(piece, **options)
 
     def encode(self, texts: Sequence[str], **options: Any) -> np.ndarray:
         """Return vectors alone."""

@@ -110,16 +110,59 @@ class EndlessStream:
         return b"x" * 99 + b"\n"
 
 
-def test_input_is_read_no_further_than_one_batch() -> None:
+def test_input_is_read_line_by_line() -> None:
     stream = EndlessStream()
-    batches = encode._batches(stream)  # type: ignore[arg-type]
-    assert len(next(batches)) == 256
-    assert stream.lines == 256
+    lines = encode._lines(stream, encode.Shard(1, 1))  # type: ignore[arg-type]
+    assert next(lines) == "x" * 99
+    assert stream.lines == 1
 
 
-def test_batches_are_bounded_in_bytes(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(encode, "_BATCH_BYTES", 1000)
-    assert len(next(encode._batches(EndlessStream()))) == 10  # type: ignore[arg-type]
+@pytest.mark.parametrize("count", [1, 2, 3, 7, 20])
+def test_shards_share_the_lines_among_them(run: Run, tmp_path: Path, count: int) -> None:
+    lines = [f"line {'x' * number}" for number in range(11)]
+    whole = FakeEncoder().encode(lines)
+    for number in range(1, count + 1):
+        path = tmp_path / f"{number}.npy"
+        outcome = run(
+            "encode", "--shard", f"{number}/{count}", "--output", path, stdin="\n".join(lines).encode()
+        )
+        assert outcome.code == 0
+        assert np.array_equal(np.load(path), whole[number - 1 :: count])
+
+
+def test_lines_of_other_shards_need_not_be_text_and_faults_keep_their_number(run: Run) -> None:
+    assert run("encode", "--shard", "1/2", stdin=b"fine\n\xff\nfine\n").code == 0
+    outcome = run("encode", "--shard", "2/2", stdin=b"fine\n\xff\nfine\n")
+    assert outcome.err == "taesr: standard input, line 2: not valid UTF-8 (byte 0xff at column 1)\n"
+
+
+@pytest.mark.parametrize("shard", ["0/2", "3/2", "1", "1/0", "-1/2", "a/b", "1/2/3", "", "1.0/2", "٣/٤"])
+def test_shards_that_do_not_exist_are_wrong_usage(run: Run, shard: str) -> None:
+    outcome = run("encode", f"--shard={shard}", stdin=b"a\n")
+    assert outcome.code == 2
+    assert "is not I/N with I from 1 to N" in outcome.err
+
+
+@pytest.mark.parametrize("flops", ["0", "-1", "nan", "inf", "many", ""])
+def test_flops_that_are_no_budget_are_wrong_usage(run: Run, flops: str) -> None:
+    outcome = run("encode", f"--max-flops={flops}", stdin=b"a\n")
+    assert outcome.code == 2
+    assert "is not a finite number above 0" in outcome.err
+
+
+def test_budget_and_processes_reach_the_encoder(run: Run) -> None:
+    assert run("encode", "--max-flops", "5e9", "--processes", "3", stdin=b"a\n").code == 0
+    assert FakeEncoder.streams == [(5e9, 3)]
+
+
+def test_what_happened_to_long_lines_is_said(run: Run, tmp_path: Path) -> None:
+    stdin = b"short\n" + b"word " * 300 + b"\nshort\n"
+    outcome = run("encode", "--output", tmp_path / "v.npy", stdin=stdin)
+    assert outcome.err == "taesr: 1 of 3 lines were longer than one pass; their windows were averaged\n"
+    outcome = run("encode", "--on-overflow", "truncate", "--output", tmp_path / "v.npy", stdin=stdin)
+    assert outcome.err == "taesr: 1 of 3 lines were longer than one pass; their ends were not read\n"
+    rows = [json.loads(line) for line in run("encode", stdin=stdin).out.splitlines()]
+    assert [row["windows"] for row in rows] == [1, 3, 1]
 
 
 def test_line_without_an_end_is_refused_before_it_fills_the_memory(

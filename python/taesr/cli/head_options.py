@@ -1,0 +1,81 @@
+"""Options of taesr eval for the sparse, late-interaction and hybrid modes."""
+
+import argparse
+from typing import TYPE_CHECKING, Any
+
+from taesr.errors import InvalidArgument
+
+if TYPE_CHECKING:
+    from taesr.evaluation import FusionOptions
+
+MODES = ("sparse", "sparse-idf", "late", "hybrid")
+
+
+def add_options(parser: argparse.ArgumentParser) -> None:
+    """Add the options."""
+    group = parser.add_argument_group("hybrid mode")
+    group.add_argument(
+        "--head-weights",
+        type=_weights,
+        metavar="HEAD=W,...",
+        help="heads that take part (dense, sparse or sparse-idf, late) and their weights "
+        "(default: dense=1,sparse=1,late=1)",
+    )
+    group.add_argument(
+        "--fusion",
+        choices=("minmax", "rrf"),
+        help="add scores scaled to 0 to 1 for each query, or reciprocal ranks (default: minmax)",
+    )
+    group.add_argument(
+        "--candidates",
+        type=int,
+        metavar="N",
+        help="of the dense and of the sparse head, for all heads to score; in late mode, too (default: 200)",
+    )
+
+
+def check(arguments: argparse.Namespace) -> None:
+    """Refuse options that the mode does not have."""
+    allowed = {"hybrid": ("head_weights", "fusion", "candidates"), "late": ("candidates",)}
+    for name in ("head_weights", "fusion", "candidates"):
+        if getattr(arguments, name) is not None and name not in allowed.get(arguments.mode, ()):
+            modes = "hybrid and late" if name == "candidates" else "hybrid"
+            raise InvalidArgument(f"--{name.replace('_', '-')} is for --mode {modes} only")
+    if arguments.mode in MODES:
+        fusion_of(arguments)
+
+
+def fusion_of(arguments: argparse.Namespace) -> "FusionOptions":
+    """Return the options as the library has them."""
+    from taesr.evaluation import FusionOptions
+
+    given = {
+        "weights": arguments.head_weights,
+        "method": arguments.fusion,
+        "candidates": arguments.candidates,
+    }
+    return FusionOptions(**{name: value for name, value in given.items() if value is not None})
+
+
+def settings(arguments: argparse.Namespace) -> dict[str, Any]:
+    """Return what a reader needs to repeat the figures of this mode."""
+    if arguments.mode not in ("late", "hybrid"):
+        return {}
+    fusion = fusion_of(arguments)
+    if arguments.mode == "late":
+        return {"candidates": fusion.candidates}
+    return {"candidates": fusion.candidates, "fusion": fusion.method, "head_weights": dict(fusion.weights)}
+
+
+def _weights(text: str) -> dict[str, float]:
+    weights: dict[str, float] = {}
+    for part in text.split(","):
+        head, separator, number = part.partition("=")
+        try:
+            weight = float(number)
+        except ValueError:
+            weight = float("nan")
+        if not separator or head in weights or weight != weight:
+            raise argparse.ArgumentTypeError(f"{text!r} is not like dense=1,sparse=0.5, each head once")
+        weights[head] = weight
+    return weights
