@@ -3,46 +3,30 @@
 import resource
 import sys
 import time
-from collections.abc import Callable, Sequence
-from typing import Protocol
+from collections.abc import Callable, Collection, Sequence
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+
+from taesr.evaluation.flops import text_flops
 
 _WARM_UP = 5
 _LATENCY_SAMPLE = 200
 
 
-class EncoderShape(Protocol):
-    """The fields of `taesr.TAESRConfig` that decide the amount of arithmetic."""
-
-    @property
-    def hidden_size(self) -> int: ...
-    @property
-    def intermediate_size(self) -> int: ...
-    @property
-    def shared_layers(self) -> int: ...
-    @property
-    def embedding_size(self) -> int: ...
-    @property
-    def max_position_embeddings(self) -> int: ...
-
-
-def mean_flops(config: EncoderShape, token_counts: Sequence[int], depths: Sequence[int]) -> float:
-    """Return the mean floating-point operations of one pass for each text, an addition counting as one.
-
-    Matrix products only: norms, activations and softmax are below one percent. Counts are without
-    the two special tokens; what is beyond the model's longest pass is not read and not counted.
-    """
+def mean_flops(
+    config: Any,
+    token_counts: Sequence[int],
+    depths: Sequence[int],
+    *,
+    windows: Sequence[int] | None = None,
+    outputs: Collection[str] = ("dense",),
+) -> float:
+    """Return the mean of `taesr.evaluation.flops.text_flops`, zero for no texts."""
     if len(token_counts) == 0:
         return 0.0
-    tokens = np.minimum(np.asarray(token_counts, dtype=np.float64) + 2, config.max_position_embeddings)
-    layers = 2 + config.shared_layers * np.asarray(depths, dtype=np.float64)  # entry and exit
-    hidden = config.hidden_size
-    products = 8 * tokens * hidden**2 + 4 * tokens * hidden * config.intermediate_size
-    attention = 4 * tokens**2 * hidden
-    head = 2 * hidden * config.embedding_size
-    return float(np.mean(layers * (products + attention) + head))
+    return float(np.mean(text_flops(config, token_counts, depths, windows=windows, outputs=outputs)))
 
 
 def latencies_ms(call: Callable[[str], object], texts: Sequence[str]) -> npt.NDArray[np.float64]:

@@ -28,6 +28,8 @@ class Encoded(Protocol):
     @property
     def token_counts(self) -> Sequence[int]: ...
     @property
+    def windows(self) -> Sequence[int]: ...
+    @property
     def truncated(self) -> int: ...
 
 
@@ -80,8 +82,10 @@ class EncodedTexts:
     vectors: Floats  # unit rows [texts, dim]
     depths: list[int]
     token_counts: list[int]  # of the whole text, also where its end was not read
+    windows: list[int]  # passes, by text
     truncated: int
     seconds: float
+    outputs: Sequence[str] = ("dense",)  # heads that were computed, for the FLOPs
 
 
 @dataclass(frozen=True)
@@ -148,12 +152,12 @@ def evaluate_retrieval(
         metrics=mean_of(list(per_query.values())),
         per_query=per_query,
         cost={
-            **_encoding_cost(encoder, queries, documents),
+            **encoding_cost(encoder, queries, documents),
             **_query_latency(encoder, dataset.queries, store, options),
             "vector_bytes": float(store.nbytes),
             "peak_memory_bytes": float(cost.peak_memory_bytes()),
         },
-        notes=[*_truncation_notes(dataset, queries, documents), *dataset_notes(dataset)],
+        notes=[*truncation_notes(dataset, queries, documents), *dataset_notes(dataset)],
     )
 
 
@@ -169,6 +173,7 @@ def encode_texts(
     vectors: list[Floats] = []
     depths: list[int] = []
     token_counts: list[int] = []
+    windows: list[int] = []
     truncated = 0
     begin = time.perf_counter()
     for start in range(0, len(texts), options.batch_size):
@@ -185,19 +190,28 @@ def encode_texts(
         vectors.append(batch)
         depths.extend(encoded.depths)
         token_counts.extend(encoded.token_counts)
+        windows.extend(encoded.windows)
         truncated += encoded.truncated
         if progress is not None:
             progress(label, len(depths), len(texts))
-    return EncodedTexts(np.vstack(vectors), depths, token_counts, truncated, time.perf_counter() - begin)
+    seconds = time.perf_counter() - begin
+    return EncodedTexts(np.vstack(vectors), depths, token_counts, windows, truncated, seconds)
 
 
-def _encoding_cost(encoder: TextEncoder, queries: EncodedTexts, documents: EncodedTexts) -> dict[str, float]:
+def encoding_cost(encoder: TextEncoder, queries: EncodedTexts, documents: EncodedTexts) -> dict[str, float]:
+    """Return counts, lengths, depths, FLOPs and speed of both sides."""
     figures: dict[str, float] = {}
     for name, encoded in (("query", queries), ("document", documents)):
         figures[f"{name}_count"] = float(len(encoded.depths))
         figures[f"{name}_tokens"] = float(np.mean(encoded.token_counts))
         figures[f"{name}_depth"] = float(np.mean(encoded.depths))
-        figures[f"{name}_flops"] = cost.mean_flops(encoder.config, encoded.token_counts, encoded.depths)
+        figures[f"{name}_flops"] = cost.mean_flops(
+            encoder.config,
+            encoded.token_counts,
+            encoded.depths,
+            windows=encoded.windows,
+            outputs=encoded.outputs,
+        )
         figures[f"{name}_truncated"] = float(encoded.truncated)
         figures[f"{name}_per_second"] = len(encoded.depths) / max(encoded.seconds, 1e-9)
     return figures
@@ -234,7 +248,8 @@ def dataset_notes(dataset: RetrievalDataset) -> list[str]:
     return notes
 
 
-def _truncation_notes(dataset: RetrievalDataset, queries: EncodedTexts, documents: EncodedTexts) -> list[str]:
+def truncation_notes(dataset: RetrievalDataset, queries: EncodedTexts, documents: EncodedTexts) -> list[str]:
+    """Return how many texts were not read to their end, if any."""
     if not documents.truncated and not queries.truncated:
         return []
     return [
