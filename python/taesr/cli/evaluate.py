@@ -132,6 +132,12 @@ def _evaluate(
             dim=arguments.dim,
             progress=progress,
         )
+    if arguments.mode == "hybrid" and not _has_heads(encoder):
+        result = evaluation.evaluate_search(
+            dataset, encoder, mode="hybrid", depth=arguments.depth, dim=arguments.dim, progress=progress
+        )
+        note = f"{dataset.name}: the model has no sparse or late head; hybrid is dense and keywords (BM25)"
+        return replace(result, notes=[*result.notes, note])
     options = evaluation.RetrievalOptions(
         depth=arguments.depth,
         dim=arguments.dim,
@@ -144,6 +150,10 @@ def _evaluate(
             dataset, encoder, arguments.mode, options, fusion=fusion, progress=progress
         )
     return evaluation.evaluate_retrieval(dataset, encoder, options, progress=progress)
+
+
+def _has_heads(encoder: "taesr.Encoder") -> bool:
+    return encoder.config.sparse_head or encoder.config.late_size > 0
 
 
 def _names(folders: list[Path]) -> list[str]:

@@ -139,7 +139,7 @@ def test_encode_refuses_a_dimension_that_the_model_lacks() -> None:
     assert b"dim is 100000; allowed: 1 to 384" in process.stderr
 
 
-@pytest.mark.parametrize("mode", ["dense", "keyword", "hybrid"])
+@pytest.mark.parametrize("mode", ["dense", "keyword", "hybrid", "search"])
 def test_eval_measures_through_the_real_encoder(tmp_path: Path, mode: str) -> None:
     folder = tmp_path / "articles"
     (folder / "qrels").mkdir(parents=True)

@@ -326,7 +326,7 @@ def stream(count):
     texts = (f"text {i} " + "printer offline " * (i * 7 % 9) for i in range(count))
     return sum(len(piece.embeddings) for piece in encoder.encode_iter(texts, depth="easy"))
 
-stream(30_000)  # what allocators keep for good, they keep by now
+stream(80_000)  # what allocators keep for good, they keep by now
 before = resident()
 print(stream(50_000), (resident() - before) / 2**20)
 """
