@@ -1,4 +1,6 @@
 import signal
+import sys
+from collections.abc import Iterator
 
 import pytest
 
@@ -14,3 +16,11 @@ if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
 def encoder() -> Encoder:
     """The bundled model in float32."""
     return Encoder.load(precision="float32")
+
+
+@pytest.fixture(autouse=True)
+def _same_main_module() -> Iterator[None]:
+    """Streamlit's tests put their script in place of `__main__`, which spawned processes would then run."""
+    before = sys.modules["__main__"]
+    yield
+    sys.modules["__main__"] = before
