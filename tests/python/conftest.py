@@ -1,6 +1,5 @@
 import signal
 import sys
-from collections.abc import Iterator
 
 import pytest
 
@@ -18,9 +17,10 @@ def encoder() -> Encoder:
     return Encoder.load(precision="float32")
 
 
+_MAIN = sys.modules["__main__"]
+
+
 @pytest.fixture(autouse=True)
-def _same_main_module() -> Iterator[None]:
-    """Streamlit's tests put their script in place of `__main__`, which spawned processes would then run."""
-    before = sys.modules["__main__"]
-    yield
-    sys.modules["__main__"] = before
+def _same_main_module() -> None:
+    """Streamlit puts its script in place of `__main__`, which spawned processes would then run."""
+    sys.modules["__main__"] = _MAIN
