@@ -1,6 +1,6 @@
 // Encodes each line of the standard input on its own and answers with a line: the nanoseconds that it took and
-// the resident kilobytes after it, in all, of memory of its own and of mapped files. The first answer comes
-// before any line: what loading took.
+// the resident kilobytes after it, in all, of memory of its own, of mapped files, and the most that they have ever
+// been. The first answer comes before any line: what loading took.
 //
 //   taesr_encode_lines [--model FOLDER] [--precision auto] [--depth easy] [--role query]
 #include <array>
@@ -29,7 +29,7 @@ long status_kilobytes(const std::string& name) {
 void answer(Clock::time_point begin) {
   const auto elapsed = std::chrono::duration_cast<std::chrono::nanoseconds>(Clock::now() - begin);
   std::cout << elapsed.count() << ' ' << status_kilobytes("VmRSS") << ' ' << status_kilobytes("RssAnon") << ' '
-            << status_kilobytes("RssFile") << std::endl;
+            << status_kilobytes("RssFile") << ' ' << status_kilobytes("VmHWM") << std::endl;
 }
 
 std::map<std::string, std::string> read_options(int argc, char** argv) {

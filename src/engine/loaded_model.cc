@@ -2,8 +2,13 @@
 
 #include <algorithm>
 #include <array>
+#include <optional>
 #include <string_view>
 #include <utility>
+
+#if defined(__GLIBC__)
+#include <malloc.h>
+#endif
 
 #include "core/cpu.h"
 #include "model/model_folder.h"
@@ -24,10 +29,53 @@ bool always_float32(std::string_view name) {
   return std::any_of(kPrefixes.begin(), kPrefixes.end(), [&](std::string_view prefix) { return name.starts_with(prefix); });
 }
 
-/// Matrices to the engine's dtype; vectors (norms, biases of norms) follow, since ATen wants one dtype.
-void convert(WeightMap& weights, Precision precision) {
-  const auto dtype = precision == Precision::kBFloat16 ? at::kBFloat16 : at::kFloat;
-  for (auto& [name, tensor] : weights) tensor = tensor.to(always_float32(name) ? at::kFloat : dtype);
+/// Matrices to `dtype`; without one they stay as stored. Vectors (norms, biases of norms) follow, since ATen wants
+/// one dtype.
+void convert(WeightMap& weights, std::optional<at::ScalarType> dtype) {
+  for (auto& [name, tensor] : weights) {
+    tensor = tensor.to(always_float32(name) ? at::kFloat : dtype.value_or(tensor.scalar_type()));
+  }
+}
+
+/// What an inference model has packed is not kept beside it.
+void drop_layers(EncoderWeights& weights) {
+  weights.entry.clear();
+  weights.shared.clear();
+  weights.refinement.clear();
+  weights.exit.clear();
+}
+
+/// The inference model in int8 and the weights that it has not packed.
+std::unique_ptr<const InferenceModel> pack_int8(const TAESRConfig& config, EncoderWeights& weights) {
+  auto inference = InferenceModel::create_int8(config, weights);
+  drop_layers(weights);
+  if (weights.sparse) {  // it multiplies states with its transform and with the token table
+    for (at::Tensor* tensor : {&weights.sparse->transform.weight, &weights.sparse->transform.bias, &weights.token}) {
+      *tensor = tensor->to(inference->dtype());
+    }
+  } else {
+    weights.token.reset();
+  }
+  return inference;
+}
+
+std::unique_ptr<const InferenceModel> pack(const TAESRConfig& config, EncoderWeights& weights, Precision precision) {
+  if (precision == Precision::kInt8) return pack_int8(config, weights);
+  auto inference = InferenceModel::create(config, weights);
+  if (inference) drop_layers(weights);
+  return inference;
+}
+
+std::optional<at::ScalarType> dtype_of(Precision precision) {
+  if (precision == Precision::kInt8) return {};
+  return precision == Precision::kBFloat16 ? at::kBFloat16 : at::kFloat;
+}
+
+/// Loading takes several times the memory that stays; the C library would keep it for later.
+void return_free_memory() {
+#if defined(__GLIBC__)
+  ::malloc_trim(0);
+#endif
 }
 
 }  // namespace
@@ -43,17 +91,13 @@ LoadedModel load_model(const std::filesystem::path& folder, Precision precision)
     throw FormatError("'" + folder.string() + "': the tokenizer has " + std::to_string(tokenizer.size()) +
                       " pieces, the config asks for " + std::to_string(config.vocab_size));
   }
-  auto weights = load_weights(folder / kWeightsFile);
   precision = resolve(precision);
-  convert(weights, precision);
+  auto weights = load_weights(folder / kWeightsFile);
+  convert(weights, dtype_of(precision));
   auto resolved = EncoderWeights::resolve(config, weights, "'" + (folder / kWeightsFile).string() + "'");
-  auto inference = InferenceModel::create(config, resolved);
-  if (inference) {
-    resolved.entry.clear();
-    resolved.shared.clear();
-    resolved.refinement.clear();
-    resolved.exit.clear();
-  }
+  auto inference = pack(config, resolved, precision);
+  weights.clear();
+  return_free_memory();
   return {folder,    std::move(config),    std::move(tokenizer),  precision, std::move(resolved),
           std::move(inference), fingerprint_of(folder)};
 }

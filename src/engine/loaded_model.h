@@ -16,7 +16,7 @@ struct LoadedModel {
   TAESRConfig config;
   Tokenizer tokenizer;
   Precision precision;  // never kAuto
-  EncoderWeights weights;  // without the layers where `inference` has them
+  EncoderWeights weights;  // without the layers where `inference` has them, and in int8 the token table
   std::unique_ptr<const InferenceModel> inference;  // null: model/forward.h computes
   std::string fingerprint;
 };

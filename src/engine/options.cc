@@ -9,16 +9,17 @@
 namespace taesr {
 
 Precision parse_precision(const std::string& name) {
-  for (const Precision precision : {Precision::kAuto, Precision::kFloat32, Precision::kBFloat16}) {
+  for (const Precision precision : {Precision::kAuto, Precision::kFloat32, Precision::kBFloat16, Precision::kInt8}) {
     if (name == name_of(precision)) return precision;
   }
-  throw InvalidArgument("precision is '" + name.substr(0, 60) + "'; allowed: auto, float32, bfloat16");
+  throw InvalidArgument("precision is '" + name.substr(0, 60) + "'; allowed: auto, float32, bfloat16, int8");
 }
 
 const char* name_of(Precision precision) {
   switch (precision) {
     case Precision::kFloat32: return "float32";
     case Precision::kBFloat16: return "bfloat16";
+    case Precision::kInt8: return "int8";
     case Precision::kAuto: break;
   }
   return "auto";

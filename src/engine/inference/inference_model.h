@@ -12,9 +12,9 @@
 
 namespace taesr {
 
-/// The arithmetic of model/forward.h for inference on processors with AVX-512: weights prepacked at load,
-/// kernels of our own, memory that passes reuse. A thread takes whole sequences through all layers, while
-/// their states stay in its caches; the threads share the sequences where these are few.
+/// The arithmetic of model/forward.h for inference: weights prepacked at load, kernels of our own. With AVX-512
+/// memory that passes reuse, and a thread takes whole sequences through all layers, while their states stay in
+/// its caches; the threads share the sequences where these are few.
 ///
 /// Const methods are safe concurrently.
 class InferenceModel {
@@ -24,10 +24,19 @@ class InferenceModel {
   /// All matrices of `weights` have one dtype, float32 or bfloat16, which is that of all states.
   [[nodiscard]] static std::unique_ptr<const InferenceModel> create(const TAESRConfig& config, const EncoderWeights& weights);
 
+  /// The same with products of 8 bits (kernels/cpu/int8): for every processor and size, from weights of any floating
+  /// dtype. Attention, norms and states are bfloat16 where that is fast, else float32. The token table is kept in
+  /// 8 bits too. Throws InvalidArgument for token routing.
+  [[nodiscard]] static std::unique_ptr<const InferenceModel> create_int8(const TAESRConfig& config,
+                                                                         const EncoderWeights& weights);
+
   InferenceModel() = default;
   InferenceModel(const InferenceModel&) = delete;
   InferenceModel& operator=(const InferenceModel&) = delete;
   virtual ~InferenceModel() = default;
+
+  /// Of all states.
+  [[nodiscard]] virtual at::ScalarType dtype() const = 0;
 
   /// States before the recursion [T, hidden]. Throws InvalidArgument for an empty batch, and sequences that are
   /// empty or too long.
@@ -39,6 +48,11 @@ class InferenceModel {
 
   /// Mean of each sequence's states: float32 [B, hidden].
   [[nodiscard]] virtual at::Tensor pooled_mean(const at::Tensor& hidden, std::span<const std::int64_t> offsets) const = 0;
+
+ protected:
+  /// Throws InvalidArgument for arguments of `states_from_entry` that it cannot take.
+  static void check_request(const TAESRConfig& config, const at::Tensor& entry, std::span<const std::int64_t> offsets,
+                            int recursions);
 };
 
 }  // namespace taesr

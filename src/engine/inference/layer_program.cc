@@ -9,15 +9,15 @@ PackedNorm::PackedNorm(const Affine& affine, double norm_eps)
 
 avx512::Norm PackedNorm::view() const { return {gain.const_data_ptr<float>(), shift.const_data_ptr<float>(), eps}; }
 
-template <class E>
-PackedLayer<E>::PackedLayer(const LayerWeights& weights)
+template <class Linear>
+PackedLayer<Linear>::PackedLayer(const LayerWeights& weights)
     : qkv(weights.qkv.weight, weights.qkv.bias),
       out(weights.out.weight, weights.out.bias),
       up(weights.up.weight, weights.up.bias),
       down(weights.down.weight, weights.down.bias) {}
 
-template <class E>
-PackedLayers<E>::PackedLayers(const TAESRConfig& config, const EncoderWeights& weights)
+template <class Linear>
+PackedLayers<Linear>::PackedLayers(const TAESRConfig& config, const EncoderWeights& weights)
     : own_entry_(pack(weights.entry, config.layer_norm_eps)),
       own_refinement_(pack(weights.refinement, config.layer_norm_eps)),
       own_exit_(pack(weights.exit, config.layer_norm_eps)),
@@ -47,31 +47,35 @@ PackedLayers<E>::PackedLayers(const TAESRConfig& config, const EncoderWeights& w
   }
 }
 
-template <class E>
-auto PackedLayers<E>::pack(const std::vector<Layer>& layers, double eps) const -> std::vector<Own> {
+template <class Linear>
+auto PackedLayers<Linear>::pack(const std::vector<Layer>& layers, double eps) const -> std::vector<Own> {
   std::vector<Own> packed;
   packed.reserve(layers.size());
   for (const Layer& layer : layers) {
-    packed.push_back({PackedLayer<E>(layer.weights), {layer.norms.attention, eps}, {layer.norms.mlp, eps}});
+    packed.push_back({PackedLayer<Linear>(layer.weights), {layer.norms.attention, eps}, {layer.norms.mlp, eps}});
   }
   return packed;
 }
 
-template <class E>
-LayerStep<E> PackedLayers<E>::shared_step(std::size_t k, int r, bool reinjects) const {
+template <class Linear>
+LayerStep<Linear> PackedLayers<Linear>::shared_step(std::size_t k, int r, bool reinjects) const {
   const auto& [attention, mlp] = shared_norms_[k][static_cast<std::size_t>(r)];
   const float* scale = r > 0 && reinjects ? reinject_.const_data_ptr<float>() + r * reinject_.size(1) : nullptr;
   return {&shared_[k], attention.view(), mlp.view(), scale};
 }
 
-template <class E>
-void PackedLayers<E>::append(std::vector<LayerStep<E>>& program, const std::vector<Own>& layers) {
+template <class Linear>
+void PackedLayers<Linear>::append(std::vector<LayerStep<Linear>>& program, const std::vector<Own>& layers) {
   for (const Own& own : layers) program.push_back({&own.layer, own.attention.view(), own.mlp.view(), nullptr});
 }
 
-template struct PackedLayer<float>;
-template struct PackedLayer<c10::BFloat16>;
-template class PackedLayers<float>;
-template class PackedLayers<c10::BFloat16>;
+template struct PackedLayer<int8::PackedLinear>;
+template class PackedLayers<int8::PackedLinear>;
+#if defined(__x86_64__)
+template struct PackedLayer<avx512::PackedLinear<float>>;
+template struct PackedLayer<avx512::PackedLinear<c10::BFloat16>>;
+template class PackedLayers<avx512::PackedLinear<float>>;
+template class PackedLayers<avx512::PackedLinear<c10::BFloat16>>;
+#endif
 
 }  // namespace taesr

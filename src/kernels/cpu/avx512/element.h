@@ -5,17 +5,23 @@
 #include <c10/util/BFloat16.h>
 
 // On each function: a whole file compiled for AVX-512 would hand the linker such copies of what it includes.
-#define TAESR_AVX512 __attribute__((target("avx512f,avx512bw,avx512vl,avx512dq,avx512bf16,fma")))
+// Of BF16 and VNNI the compiler makes use where their intrinsics ask for it only.
+#if defined(__x86_64__)
+#define TAESR_AVX512 __attribute__((target("avx512f,avx512bw,avx512vl,avx512dq,avx512bf16,avx512vnni,fma")))
+#else
+#define TAESR_AVX512
+#endif
 
 namespace taesr::avx512 {
 
 /// True where the kernels of this folder run for elements of type E: AVX-512 (F, BW, VL, DQ) for float,
-/// and its BF16 instructions for BFloat16. Nothing else here may be called before that was asked.
+/// its BF16 instructions too for BFloat16, and VNNI for products of 8 bits, std::uint8_t. Nothing else here may be
+/// called before that was asked.
 template <class E>
 [[nodiscard]] bool available();
 
-/// Both element types are multiplied in units of 32 bits: one float, or two BFloat16 of which the products are
-/// summed. What holds for units holds for either.
+/// All element types are multiplied in units of 32 bits: one float, or two BFloat16 or four integers of which the
+/// products are summed. What holds for units holds for any of them.
 template <class E>
 inline constexpr std::int64_t kPerUnit = 4 / sizeof(E);
 

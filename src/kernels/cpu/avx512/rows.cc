@@ -86,6 +86,11 @@ bool available<c10::BFloat16>() {
   return cpu_has_avx512() && cpu_multiplies_bfloat16();
 }
 
+template <>
+bool available<std::uint8_t>() {
+  return cpu_has_avx512() && __builtin_cpu_supports("avx512vnni") != 0;
+}
+
 #define TAESR_INSTANTIATE(E)                                                                                       \
   template void add_norm_row<E>(const E*, const E*, const E*, std::int64_t, const Norm&, float*, E*);                      \
   template void add_norm<E, float>(Rows<float>, Rows<const float>, std::int64_t, std::int64_t, const Norm&, Rows<E>); \

@@ -28,11 +28,43 @@ TAESR_AVX512_INLINE void store(c10::BFloat16* x, __m512 value) {
   _mm256_storeu_si256(reinterpret_cast<__m256i*>(x), (__m256i)_mm512_cvtneps_pbh(value));
 }
 
-/// sum + the products of a unit of 32 bits in every lane.
+/// The first values of a register, 0 after them.
+TAESR_AVX512_INLINE __m512 load_first(const float* x, __mmask16 mask) { return _mm512_maskz_loadu_ps(mask, x); }
+TAESR_AVX512_INLINE __m512 load_first(const c10::BFloat16* x, __mmask16 mask) {
+  return _mm512_castsi512_ps(_mm512_slli_epi32(_mm512_cvtepu16_epi32(_mm256_maskz_loadu_epi16(mask, x)), 16));
+}
+
+TAESR_AVX512_INLINE void store_first(float* x, __mmask16 mask, __m512 value) { _mm512_mask_storeu_ps(x, mask, value); }
+TAESR_AVX512_INLINE void store_first(c10::BFloat16* x, __mmask16 mask, __m512 value) {
+  _mm256_mask_storeu_epi16(x, mask, (__m256i)_mm512_cvtneps_pbh(value));
+}
+
+/// Lanes that hold the first `count` values, of 0 or more.
+TAESR_AVX512_INLINE __mmask16 first_lanes(std::int64_t count) {
+  return static_cast<__mmask16>(count >= kLanes ? 0xffff : (1U << count) - 1);
+}
+
+/// Sixteen integers. __m512i stands for eight, and GCC copies every sum between the two in a loop.
+using Integers = std::int32_t __attribute__((vector_size(64)));
+
+/// Sums of products.
 template <class E>
-TAESR_AVX512_INLINE __m512 multiply_add(__m512 sum, __m512i a, __m512i b) {
+struct SumsOf {
+  using Type = __m512;
+};
+template <>
+struct SumsOf<std::uint8_t> {
+  using Type = Integers;
+};
+template <class E>
+using Sums = typename SumsOf<E>::Type;
+
+/// sum + the products of a unit of 32 bits in every lane. Of std::uint8_t, a holds std::int8_t and b those.
+template <class E>
+TAESR_AVX512_INLINE Sums<E> multiply_add(Sums<E> sum, __m512i a, __m512i b) {
+  if constexpr (sizeof(E) == 1) return (Integers)_mm512_dpbusd_epi32((__m512i)sum, b, a);
   if constexpr (sizeof(E) == 2) return _mm512_dpbf16_ps(sum, (__m512bh)a, (__m512bh)b);
-  return _mm512_fmadd_ps(_mm512_castsi512_ps(a), _mm512_castsi512_ps(b), sum);
+  if constexpr (sizeof(E) == 4) return _mm512_fmadd_ps(_mm512_castsi512_ps(a), _mm512_castsi512_ps(b), sum);
 }
 
 /// 2^x to a relative error of 2e-7; x from -126 to 126, and 0 far below.

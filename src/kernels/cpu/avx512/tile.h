@@ -15,7 +15,7 @@ inline constexpr std::int64_t kTileRows = 12;
 /// Sums of R rows of x times one panel. x: first row, `stride` bytes apart; panel [units][kPanel].
 template <class E, int R>
 TAESR_AVX512_INLINE void multiply_tile(const void* x, std::int64_t stride, const void* panel, std::int64_t units,
-                                       __m512 (&sums)[R][2]) {
+                                       Sums<E> (&sums)[R][2]) {
   // Three rows share a base, so that all addresses fit the general registers: base, base + s, base + 2 s.
   const char* bases[(R + 2) / 3];
 #pragma GCC unroll 16
