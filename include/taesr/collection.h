@@ -15,6 +15,7 @@
 #include "taesr/document.h"
 #include "taesr/embedder.h"
 #include "taesr/export.h"
+#include "taesr/maintenance.h"
 
 namespace taesr {
 
@@ -22,6 +23,9 @@ namespace taesr {
 struct OpenOptions {
   bool create = true;      // make the directory when there is none
   bool read_only = false;  // many readers may be open beside one writer
+  /// A writer compacts the database by itself once more than this share of it, 0 to 1, is left unused by
+  /// deletions; 1: never. Files with less than 1 MB unused are left as they are.
+  double compact_beyond = 0.3;
 };
 
 /// How documents are added.
@@ -45,6 +49,12 @@ struct AddReport {
 /// One candidate of one head: a chunk's row id and the head's own score (higher is better).
 struct Candidate {
   std::int64_t chunk = 0;
+  float score = 0;
+};
+
+/// A term, as it is indexed, and what it adds to the BM25 score of a chunk that has it.
+struct TermScore {
+  std::string term;
   float score = 0;
 };
 
@@ -75,8 +85,8 @@ struct DocumentInfo {
 /// IoError that names the holder. Changes are transactions: a process killed at any moment leaves
 /// the collection as it was after the last batch that was committed.
 ///
-/// Thread safety: const methods may be called concurrently; `add` and `remove` exclude each other
-/// and searches see either the state before a batch or the state after.
+/// Thread safety: const methods may be called concurrently; the others exclude each other, and searches
+/// see either the state before a change or the state after.
 class TAESR_API Collection {
  public:
   /// Throws IoError, FormatError or VersionError for a directory or file that cannot be used, and
@@ -91,15 +101,29 @@ class TAESR_API Collection {
   /// anything is stored, for a document or option that cannot be used and for a read-only collection.
   AddReport add(std::span<const Document> documents, const AddOptions& options = {});
 
+  /// Here and below: only documents whose metadata has these keys with these values, at most 64. Numbers
+  /// and booleans compare as JSON writes them; a list matches by any of its items.
+  using Filter = std::map<std::string, std::string>;
+
   /// Removes documents by id; unknown ids are ignored. Returns how many were removed.
   std::size_t remove(std::span<const std::string> ids);
+  /// The same by metadata. Throws InvalidArgument for an empty filter, which would remove everything.
+  std::size_t remove_matching(const Filter& filter);
+
+  /// Gives a document other metadata, one JSON object, without embedding it again; false for an unknown
+  /// id. Adding the document again with its earlier metadata is a change like any other.
+  bool update_metadata(const std::string& id, const std::string& metadata);
+
+  /// The same as the functions of these names in taesr/maintenance.h, for an open collection. A reader may
+  /// make snapshots, too.
+  CompactReport compact();
+  Snapshot create_snapshot(std::size_t keep = 0) const;
+  [[nodiscard]] std::vector<Snapshot> snapshots() const;
+  Snapshot restore_snapshot(const std::string& name);
 
   /// Nearest chunks to `query` (a unit vector of embedder().dimension() values, or a prefix of one,
   /// 1 to dimension(), which is compared with the equal prefix of the chunks, both renormalised).
   /// At most k, best first; fewer when there are fewer. Score: cosine.
-  /// `filter`, here and below: only chunks of documents whose metadata has these keys with these values,
-  /// at most 64. Numbers and booleans compare as JSON writes them; a list matches by any of its items.
-  using Filter = std::map<std::string, std::string>;
   [[nodiscard]] std::vector<Candidate> search_dense(std::span<const float> query, std::size_t k,
                                                     const Filter& filter = {}) const;
 
@@ -107,6 +131,13 @@ class TAESR_API Collection {
   /// title, section path and text, English stop words removed and Porter stemmed.
   [[nodiscard]] std::vector<Candidate> search_keyword(const std::string& query, std::size_t k,
                                                       const Filter& filter = {}) const;
+
+  /// Of each chunk, the query's terms that it has, ascending; their scores add up to search_keyword's.
+  [[nodiscard]] std::vector<std::vector<TermScore>> keyword_terms(const std::string& query,
+                                                                  std::span<const std::int64_t> ids) const;
+
+  /// Chunks' dense vectors with the recursions that they took, as stored. Ids that are gone have zeros.
+  [[nodiscard]] Embeddings embeddings(std::span<const std::int64_t> ids) const;
 
   /// Stored rows for candidates, in the order asked for. Ids that are gone are left out.
   [[nodiscard]] std::vector<StoredChunk> chunks(std::span<const std::int64_t> ids) const;
@@ -117,8 +148,8 @@ class TAESR_API Collection {
   [[nodiscard]] std::size_t chunk_count() const;
   [[nodiscard]] const Embedder& embedder() const;
 
-  /// Sentences about what opening did beyond opening, such as rebuilding a damaged index.
-  [[nodiscard]] const std::vector<std::string>& notes() const;
+  /// Sentences about what was done beyond what was asked for, such as rebuilding a damaged index.
+  [[nodiscard]] std::vector<std::string> notes() const;
 
  private:
   struct Impl;

@@ -9,12 +9,12 @@
 #include <utility>
 #include <vector>
 
+#include "open_collection.h"
 #include "python_embedder.h"
 #include "quoted.h"
 #include "register.h"
 #include "taesr/collection.h"
 #include "taesr/errors.h"
-#include "taesr/retriever.h"
 
 namespace py = pybind11;
 
@@ -35,45 +35,6 @@ std::vector<std::pair<std::int64_t, float>> to_pairs(const std::vector<Candidate
   return pairs;
 }
 
-/// A collection that can be closed while other threads still search it: they finish first.
-class OpenCollection {
- public:
-  OpenCollection(const std::filesystem::path& directory, std::shared_ptr<const Embedder> embedder,
-                 const OpenOptions& options)
-      : directory_(directory.string()) {
-    const py::gil_scoped_release release;
-    collection_ = std::make_shared<Collection>(Collection::open(directory, std::move(embedder), options));
-  }
-  ~OpenCollection() { close(); }
-  OpenCollection(const OpenCollection&) = delete;
-  OpenCollection& operator=(const OpenCollection&) = delete;
-
-  void close() {
-    auto collection = std::move(collection_);  // under the interpreter's lock, unlike the writing of files
-    const py::gil_scoped_release release;
-    collection.reset();
-  }
-
-  /// Calls with the collection and without the interpreter's lock.
-  template <typename Work>
-  auto run(const Work& work) const {
-    const std::shared_ptr<Collection> collection = get();
-    const py::gil_scoped_release release;
-    return work(*collection);
-  }
-
-  [[nodiscard]] std::shared_ptr<Collection> get() const {
-    if (!collection_) throw InvalidArgument("the collection '" + directory_ + "' is closed; open it again");
-    return collection_;
-  }
-  [[nodiscard]] bool closed() const { return !collection_; }
-  [[nodiscard]] const std::string& directory() const { return directory_; }
-
- private:
-  std::string directory_;
-  std::shared_ptr<Collection> collection_;
-};
-
 AddReport add(const OpenCollection& self, const std::vector<Document>& documents,
               const ChunkOptions& chunking, const std::string& depth, bool replace,
               const std::optional<py::function>& progress) {
@@ -89,20 +50,6 @@ AddReport add(const OpenCollection& self, const std::vector<Document>& documents
     return go_on.is_none() || go_on.cast<bool>();
   };
   return self.run([&](Collection& collection) { return collection.add(documents, options); });
-}
-
-SearchResult search_collection(const OpenCollection& self, const std::string& query, std::size_t k,
-                               const std::string& mode, const std::string& depth, std::size_t dim,
-                               std::size_t candidates, double rrf_k, const Collection::Filter& filter) {
-  SearchOptions options;
-  options.k = k;
-  options.mode = parse_search_mode(mode);
-  options.depth = depth;
-  options.dim = dim;
-  options.candidates = candidates;
-  options.rrf_k = rrf_k;
-  options.filter = filter;
-  return self.run([&](const Collection& collection) { return search(collection, query, options); });
 }
 
 void register_rows(py::module_& module) {
@@ -148,44 +95,8 @@ void register_rows(py::module_& module) {
       });
 }
 
-void register_results(py::module_& module) {
-  py::class_<Hit>(module, "Hit", "One result of a search.")
-      .def_readonly("chunk", &Hit::chunk)
-      .def_readonly("score", &Hit::score, "The head's own score, or the fused one of a hybrid search.")
-      .def_readonly("ranks", &Hit::ranks, "By head, from 1; only of heads that found the chunk.")
-      .def_readonly("scores", &Hit::scores, "By head.")
-      .def("__repr__", [](const Hit& self) {
-        return "Hit(document=" + quoted(self.chunk.document) +
-               ", section=" + quoted(self.chunk.chunk.section) +
-               ", score=" + std::string(py::repr(py::float_(self.score))) +
-               ", ranks=" + std::string(py::repr(py::cast(self.ranks))) + ")";
-      });
-
-  py::class_<SearchResult>(module, "SearchResult", "The hits of a search, best first, and what it cost.")
-      .def_readonly("hits", &SearchResult::hits)
-      .def_readonly("depth", &SearchResult::depth, "Recursions used for the query; 0 without an embedding.")
-      .def_property_readonly(
-          "timings",
-          [](const SearchResult& self) {
-            return py::dict(py::arg("encode") = self.timings.encode,
-                            py::arg("retrieve") = self.timings.retrieve,
-                            py::arg("total") = self.timings.total);
-          },
-          "Milliseconds: encode, retrieve, total.")
-      .def("__len__", [](const SearchResult& self) { return self.hits.size(); })
-      .def("__repr__", [](const SearchResult& self) {
-        return "SearchResult(" + std::to_string(self.hits.size()) +
-               " hits, depth=" + std::to_string(self.depth) + ")";
-      });
-}
-
 void register_searches(py::class_<OpenCollection>& type) {
-  type.def("search", &search_collection, py::arg("query"), py::kw_only(), py::arg("k") = 10,
-           py::arg("mode") = "hybrid", py::arg("depth") = "auto", py::arg("dim") = 0,
-           py::arg("candidates") = 100, py::arg("rrf_k") = 60.0, py::arg("filter") = Collection::Filter(),
-           "Best chunks for a query. `mode` is dense, keyword or hybrid; `dim` is a prefix of the vectors, 0 "
-           "for all.")
-      .def(
+  type.def(
           "search_dense",
           [](const OpenCollection& self, const FloatArray& query, std::size_t k,
              const Collection::Filter& filter) {
@@ -224,6 +135,18 @@ void register_contents(py::class_<OpenCollection>& type) {
             return self.run([&](Collection& c) { return c.remove(ids); });
           },
           py::arg("ids"), "Removes documents; unknown ids are ignored. Returns how many there were.")
+      .def(
+          "remove_matching",
+          [](const OpenCollection& self, const Collection::Filter& filter) {
+            return self.run([&](Collection& c) { return c.remove_matching(filter); });
+          },
+          py::arg("filter"), "Removes the documents with this metadata. Returns how many there were.")
+      .def(
+          "update_metadata",
+          [](const OpenCollection& self, const std::string& id, const std::string& metadata) {
+            return self.run([&](Collection& c) { return c.update_metadata(id, metadata); });
+          },
+          py::arg("id"), py::arg("metadata"), "Gives a document other metadata; False for an unknown id.")
       .def("documents",
            [](const OpenCollection& self) {
              return self.run([](const Collection& c) { return c.documents(); });
@@ -245,21 +168,41 @@ void register_contents(py::class_<OpenCollection>& type) {
       .def_property_readonly("notes", [](const OpenCollection& self) { return self.get()->notes(); });
 }
 
+void register_upkeep(py::class_<OpenCollection>& type) {
+  type.def("compact",
+           [](const OpenCollection& self) { return self.run([](Collection& c) { return c.compact(); }); })
+      .def(
+          "create_snapshot",
+          [](const OpenCollection& self, std::size_t keep) {
+            return self.run([&](const Collection& c) { return c.create_snapshot(keep); });
+          },
+          py::kw_only(), py::arg("keep") = 0)
+      .def("snapshots",
+           [](const OpenCollection& self) {
+             return self.run([](const Collection& c) { return c.snapshots(); });
+           })
+      .def(
+          "restore_snapshot",
+          [](const OpenCollection& self, const std::string& name) {
+            return self.run([&](Collection& c) { return c.restore_snapshot(name); });
+          },
+          py::arg("name"));
+}
+
 }  // namespace
 
 void register_collection(py::module_& module) {
   register_rows(module);
-  register_results(module);
   py::class_<OpenCollection> type(module, "Collection", "Documents with their embeddings in one directory.");
   type.def_static(
           "open",
-          [](const std::filesystem::path& directory, const py::object& embedder, bool create,
-             bool read_only) {
+          [](const std::filesystem::path& directory, const py::object& embedder, bool create, bool read_only,
+             double compact_beyond) {
             return std::make_unique<OpenCollection>(directory, to_embedder(embedder),
-                                                    OpenOptions{create, read_only});
+                                                    OpenOptions{create, read_only, compact_beyond});
           },
           py::arg("directory"), py::arg("embedder"), py::kw_only(), py::arg("create") = true,
-          py::arg("read_only") = false)
+          py::arg("read_only") = false, py::arg("compact_beyond") = OpenOptions().compact_beyond)
       .def("close", &OpenCollection::close, "Writes the indexes and frees the collection; twice is harmless.")
       .def_property_readonly("closed", &OpenCollection::closed)
       .def_property_readonly("directory", &OpenCollection::directory)
@@ -270,6 +213,7 @@ void register_collection(py::module_& module) {
       });
   register_searches(type);
   register_contents(type);
+  register_upkeep(type);
 }
 
 }  // namespace taesr

@@ -4,10 +4,14 @@
 #include <cmath>
 #include <mutex>
 #include <system_error>
+#include <utility>
 
+#include "collection/collection_files.h"
 #include "collection/derived_indexes.h"
+#include "collection/document_rules.h"
 #include "collection/ingest.h"
 #include "store/document_store.h"
+#include "store/snapshot_files.h"
 #include "store/writer_lock.h"
 #include "taesr/errors.h"
 
@@ -16,9 +20,6 @@ namespace {
 
 namespace fs = std::filesystem;
 
-constexpr const char* kDatabaseFile = "collection.sqlite";
-constexpr const char* kLockFile = "collection.lock";
-constexpr std::size_t kMaxFilters = 64;
 
 /// Makes sure that there is a directory with a collection in it, or one that may become one.
 void prepare_directory(const fs::path& directory, const OpenOptions& options) {
@@ -75,20 +76,27 @@ struct Collection::Impl {
   ~Impl();
   void require_writer() const;
   void refresh();
+  void follow_removal();
+  void compact_if_much_unused();
   [[nodiscard]] std::optional<IdList> allowed_by(const Filter& filter) const;
 
+  fs::path directory;
+  double compact_beyond;
   std::shared_ptr<const Embedder> embedder;
   std::unique_ptr<WriterLock> writer_lock;  // taken before the database is touched; none for readers
   DocumentStore store;
   DerivedIndexes indexes;
+  mutable std::mutex notes_mutex;
   std::vector<std::string> notes;
   std::mutex change_mutex;                    // held by whoever changes the indexes
   std::atomic<std::int64_t> seen_version{0};  // of the data, by a reader
 };
 
-Collection::Impl::Impl(const fs::path& directory, std::shared_ptr<const Embedder> model,
+Collection::Impl::Impl(const fs::path& path, std::shared_ptr<const Embedder> model,
                        const OpenOptions& options)
-    : embedder(std::move(model)),
+    : directory(path),
+      compact_beyond(options.compact_beyond),
+      embedder(std::move(model)),
       writer_lock(options.read_only ? nullptr : std::make_unique<WriterLock>(directory / kLockFile)),
       store(directory / kDatabaseFile,
             options.read_only ? DocumentStore::Access::kReadOnly : DocumentStore::Access::kReadWrite,
@@ -125,6 +133,23 @@ void Collection::Impl::require_writer() const {
     throw InvalidArgument("the collection is open read-only; open it for writing to change it");
 }
 
+void Collection::Impl::follow_removal() {
+  indexes.catch_up(store);
+  indexes.save_if_much_changed();
+  compact_if_much_unused();
+}
+
+/// The change itself is stored: where there is no room to compact, that is said and nothing more.
+void Collection::Impl::compact_if_much_unused() {
+  if (compact_beyond >= 1 || store.unused_share() <= compact_beyond) return;
+  try {
+    store.vacuum();
+  } catch (const IoError& error) {
+    const std::lock_guard lock(notes_mutex);
+    notes.push_back(std::string(error.what()) + ": not compacted");
+  }
+}
+
 /// Lets a reader see what other processes have committed.
 void Collection::Impl::refresh() {
   if (writer_lock || store.immutable()) return;
@@ -138,16 +163,17 @@ void Collection::Impl::refresh() {
 
 std::optional<IdList> Collection::Impl::allowed_by(const Filter& filter) const {
   if (filter.empty()) return std::nullopt;
-  if (filter.size() > kMaxFilters) {
-    throw InvalidArgument("a filter of " + std::to_string(filter.size()) + " keys; at most " +
-                          std::to_string(kMaxFilters) + " are allowed");
-  }
+  check_filter(filter);
   return store.chunks_matching(filter);
 }
 
 Collection Collection::open(const fs::path& directory, std::shared_ptr<const Embedder> embedder,
                             const OpenOptions& options) {
   static_cast<void>(space_of(embedder.get()));  // refuses a missing embedder before anything is created
+  if (!(options.compact_beyond >= 0 && options.compact_beyond <= 1)) {
+    throw InvalidArgument("compact_beyond is " + std::to_string(options.compact_beyond) +
+                          "; a share from 0 to 1 is allowed");
+  }
   prepare_directory(directory, options);
   return Collection(std::make_unique<Impl>(directory, std::move(embedder), options));
 }
@@ -160,16 +186,71 @@ Collection& Collection::operator=(Collection&&) noexcept = default;
 AddReport Collection::add(std::span<const Document> documents, const AddOptions& options) {
   impl_->require_writer();
   const std::lock_guard lock(impl_->change_mutex);
-  return Ingest(impl_->store, impl_->indexes, *impl_->embedder, options).run(documents);
+  const AddReport report = Ingest(impl_->store, impl_->indexes, *impl_->embedder, options).run(documents);
+  impl_->compact_if_much_unused();
+  return report;
 }
 
 std::size_t Collection::remove(std::span<const std::string> ids) {
   impl_->require_writer();
   const std::lock_guard lock(impl_->change_mutex);
   const std::size_t removed = impl_->store.remove(ids);
-  impl_->indexes.catch_up(impl_->store);
-  impl_->indexes.save_if_much_changed();
+  impl_->follow_removal();
   return removed;
+}
+
+std::size_t Collection::remove_matching(const Filter& filter) {
+  impl_->require_writer();
+  check_filter_for_removal(filter);
+  const std::lock_guard lock(impl_->change_mutex);
+  const std::size_t removed = impl_->store.remove_matching(filter);
+  impl_->follow_removal();
+  return removed;
+}
+
+bool Collection::update_metadata(const std::string& id, const std::string& metadata) {
+  impl_->require_writer();
+  const std::lock_guard lock(impl_->change_mutex);
+  auto document = impl_->store.document(id);
+  if (!document) return false;
+  // A hash that was made from the content, and not given, has to follow it.
+  const std::string given = std::exchange(document->content_hash, "");
+  const bool made = content_hash_of(*document) == given;
+  document->metadata = metadata;
+  check_documents(std::span(&*document, 1));
+  PreparedDocument prepared;
+  prepared.document = &*document;
+  prepared.content_hash = made ? content_hash_of(*document) : given;
+  prepared.properties = properties_of(*document);
+  const bool updated = impl_->store.update_metadata(prepared);
+  impl_->indexes.catch_up(impl_->store);
+  return updated;
+}
+
+CompactReport Collection::compact() {
+  impl_->require_writer();
+  const std::lock_guard lock(impl_->change_mutex);
+  return compact_files(impl_->directory, impl_->store, impl_->indexes);
+}
+
+Snapshot Collection::create_snapshot(std::size_t keep) const {
+  const auto connection = impl_->store.connection();
+  return SnapshotFiles(impl_->directory).create(*connection, keep);
+}
+
+std::vector<Snapshot> Collection::snapshots() const { return SnapshotFiles(impl_->directory).list(); }
+
+Snapshot Collection::restore_snapshot(const std::string& name) {
+  impl_->require_writer();
+  const std::lock_guard lock(impl_->change_mutex);
+  const SnapshotFiles files(impl_->directory);
+  const Snapshot snapshot = files.find(name);
+  const fs::path file = files.verified_file(snapshot);
+  static_cast<void>(create_snapshot());
+  impl_->store.replace_with(file);
+  impl_->indexes.catch_up(impl_->store);
+  impl_->indexes.save();
+  return snapshot;
 }
 
 std::vector<Candidate> Collection::search_dense(std::span<const float> query, std::size_t k,
@@ -185,6 +266,15 @@ std::vector<Candidate> Collection::search_keyword(const std::string& query, std:
   impl_->refresh();
   const auto allowed = impl_->allowed_by(filter);
   return impl_->indexes.search_keyword(query, k, allowed ? &*allowed : nullptr);
+}
+
+std::vector<std::vector<TermScore>> Collection::keyword_terms(const std::string& query,
+                                                              std::span<const std::int64_t> ids) const {
+  return impl_->indexes.keyword_terms(query, ids);
+}
+
+Embeddings Collection::embeddings(std::span<const std::int64_t> ids) const {
+  return impl_->store.dense_embeddings(ids);
 }
 
 std::vector<StoredChunk> Collection::chunks(std::span<const std::int64_t> ids) const {
@@ -203,6 +293,9 @@ std::size_t Collection::chunk_count() const { return impl_->store.chunk_count();
 
 const Embedder& Collection::embedder() const { return *impl_->embedder; }
 
-const std::vector<std::string>& Collection::notes() const { return impl_->notes; }
+std::vector<std::string> Collection::notes() const {
+  const std::lock_guard lock(impl_->notes_mutex);
+  return impl_->notes;
+}
 
 }  // namespace taesr

@@ -74,8 +74,22 @@ std::vector<std::string> DerivedIndexes::open(const DocumentStore& store) {
 void DerivedIndexes::catch_up(const DocumentStore& store) {
   const RowSnapshot rows(store);
   if (rows.revision() == revision_) return;
+  if (!rows.descends_from(revision_)) {  // a snapshot was restored: equal ids may be other chunks
+    rebuild(store);
+    return;
+  }
   follow(rows);
   compact();
+}
+
+void DerivedIndexes::rebuild(const DocumentStore& store) {
+  DerivedIndexes fresh(directory_, space_);
+  fresh.follow(RowSnapshot(store));
+  const std::unique_lock lock(mutex_);
+  dense_ = std::move(fresh.dense_);
+  keyword_ = std::move(fresh.keyword_);
+  revision_ = fresh.revision_;
+  saved_.reset();
 }
 
 void DerivedIndexes::follow(const RowSnapshot& rows) {
@@ -133,6 +147,12 @@ std::vector<Candidate> DerivedIndexes::search_keyword(const std::string& query, 
                                                       const IdList* allowed) const {
   const std::shared_lock lock(mutex_);
   return keyword_.search(query, k, allowed);
+}
+
+std::vector<std::vector<TermScore>> DerivedIndexes::keyword_terms(const std::string& query,
+                                                                  std::span<const std::int64_t> ids) const {
+  const std::shared_lock lock(mutex_);
+  return keyword_.term_scores(query, ids);
 }
 
 bool DerivedIndexes::empty() const {

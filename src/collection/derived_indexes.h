@@ -33,6 +33,9 @@ class DerivedIndexes {
   /// Follows the rows to their latest revision. Throws FormatError for damaged rows.
   void catch_up(const DocumentStore& store);
 
+  /// Makes both indexes anew from the rows, beside the searches.
+  void rebuild(const DocumentStore& store);
+
   /// Writes the files unless they are of this state already.
   void save();
   /// The same once a tenth of the chunks has changed, so that many small changes cost few writes.
@@ -42,6 +45,8 @@ class DerivedIndexes {
                                                     const IdList* allowed) const;
   [[nodiscard]] std::vector<Candidate> search_keyword(const std::string& query, std::size_t k,
                                                       const IdList* allowed) const;
+  [[nodiscard]] std::vector<std::vector<TermScore>> keyword_terms(const std::string& query,
+                                                                  std::span<const std::int64_t> ids) const;
   [[nodiscard]] bool empty() const;
 
  private:

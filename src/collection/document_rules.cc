@@ -16,6 +16,8 @@ namespace {
 
 using Json = nlohmann::json;
 
+constexpr std::size_t kMaxFilters = 64;
+
 [[noreturn]] void refuse(const Document& document, const std::string& what) {
   throw InvalidArgument("document '" + document.id + "': " + what);
 }
@@ -96,6 +98,18 @@ std::vector<std::pair<std::string, std::string>> properties_of(const Document& d
     }
   }
   return properties;
+}
+
+void check_filter(const std::map<std::string, std::string>& filter) {
+  if (filter.size() <= kMaxFilters) return;
+  throw InvalidArgument("a filter of " + std::to_string(filter.size()) + " keys; at most " +
+                        std::to_string(kMaxFilters) + " are allowed");
+}
+
+void check_filter_for_removal(const std::map<std::string, std::string>& filter) {
+  if (filter.empty())
+    throw InvalidArgument("an empty filter would remove every document; name a key and value");
+  check_filter(filter);
 }
 
 }  // namespace taesr

@@ -1,5 +1,6 @@
 #pragma once
 
+#include <map>
 #include <span>
 #include <string>
 #include <utility>
@@ -19,5 +20,11 @@ void check_documents(std::span<const Document> documents);
 /// What filters compare: the metadata's top-level strings, numbers and booleans as text, and each of
 /// those in a list under the list's key. Nulls and nested objects are left out.
 [[nodiscard]] std::vector<std::pair<std::string, std::string>> properties_of(const Document& document);
+
+/// Throws InvalidArgument for a filter of more keys than a search takes.
+void check_filter(const std::map<std::string, std::string>& filter);
+
+/// The same, and for one without any key, which would remove every document.
+void check_filter_for_removal(const std::map<std::string, std::string>& filter);
 
 }  // namespace taesr

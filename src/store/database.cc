@@ -3,7 +3,9 @@
 #include <sqlite3.h>
 
 #include <new>
+#include <system_error>
 
+#include "store/durable_file.h"
 #include "taesr/errors.h"
 
 namespace taesr {
@@ -70,14 +72,15 @@ Statement& Statement::bind(int parameter, std::int64_t value) {
 }
 
 Statement& Statement::bind(int parameter, std::string_view text) {
-  // A null pointer would bind NULL, which an empty view may hold.
+  // A null pointer, which an empty view may hold, would bind NULL.
   const char* data = text.empty() ? "" : text.data();
   check(sqlite3_bind_text64(statement_.get(), parameter, data, text.size(), SQLITE_STATIC, SQLITE_UTF8));
   return *this;
 }
 
 Statement& Statement::bind_bytes(int parameter, std::span<const std::byte> bytes) {
-  check(sqlite3_bind_blob64(statement_.get(), parameter, bytes.data(), bytes.size(), SQLITE_STATIC));
+  const void* data = bytes.empty() ? static_cast<const void*>("") : bytes.data();
+  check(sqlite3_bind_blob64(statement_.get(), parameter, data, bytes.size(), SQLITE_STATIC));
   return *this;
 }
 
@@ -145,6 +148,43 @@ std::int64_t Database::query_integer(std::string_view sql) {
 }
 
 std::int64_t Database::last_row_id() const { return sqlite3_last_insert_rowid(handle_.get()); }
+
+void Database::copy_to(const std::filesystem::path& file) {
+  const std::string target = file.string();
+  const auto discard = [&] {
+    std::error_code ignored;
+    std::filesystem::remove(file, ignored);
+    std::filesystem::remove(target + "-journal", ignored);
+  };
+  if (std::filesystem::exists(file)) throw IoError("'" + target + "' exists already; choose another name");
+  try {
+    const std::string uri = to_uri(target, "");
+    prepare("VACUUM INTO ?").bind(1, uri).run();
+    flush_file(file);  // SQLite does not
+  } catch (const IoError& error) {
+    discard();
+    throw IoError("cannot copy '" + path_ + "' to '" + target + "': " + error.what());
+  } catch (...) {
+    discard();
+    throw;
+  }
+}
+
+void Database::replace_with(Database& source) {
+  sqlite3_backup* copying = sqlite3_backup_init(handle_.get(), "main", source.handle_.get(), "main");
+  if (copying == nullptr) throw_sqlite(sqlite3_errcode(handle_.get()), sqlite3_errmsg(handle_.get()), path_);
+  sqlite3_backup_step(copying, -1);
+  // Reports what the step reported, and rolls back where that was a failure.
+  const int code = sqlite3_backup_finish(copying);
+  if (code == SQLITE_OK) return;
+  const std::string reason = sqlite3_errstr(code);
+  throw_sqlite(code, "cannot be replaced with '" + source.path_ + "': " + reason, path_);
+}
+
+void Database::vacuum() {
+  execute("VACUUM");
+  execute("PRAGMA wal_checkpoint(TRUNCATE)");
+}
 
 Transaction::Transaction(Database& database, Kind kind) : database_(database) {
   // IMMEDIATE takes the write lock now: a transaction that has read first could not always get it.

@@ -67,6 +67,16 @@ class Database {
   [[nodiscard]] std::int64_t query_integer(std::string_view sql);
 
   [[nodiscard]] std::int64_t last_row_id() const;
+
+  /// Writes a copy of one state of the database, without unused space, to a file that must not exist,
+  /// and flushes it. Others may read and write meanwhile. On failure there is no such file.
+  void copy_to(const std::filesystem::path& file);
+
+  /// Takes over the whole content of `source` in one transaction: others see all of it or nothing.
+  void replace_with(Database& source);
+
+  /// Gives unused space back to the disk, and empties the write-ahead log where no reader needs it.
+  void vacuum();
   [[nodiscard]] const std::string& path() const { return path_; }
 
  private:

@@ -1,4 +1,5 @@
 #include "store/document_store.h"
+#include "store/filter_sql.h"
 
 namespace taesr {
 
@@ -74,17 +75,10 @@ std::size_t DocumentStore::chunk_count() const {
 }
 
 std::vector<std::int64_t> DocumentStore::chunks_matching(const Collection::Filter& filter) const {
-  std::string sql = "SELECT id FROM chunks WHERE TRUE";
-  for (std::size_t i = 0; i < filter.size(); ++i) {
-    sql += " AND document IN (SELECT document FROM properties WHERE key = ? AND value = ?)";
-  }
   const auto connection = pool_->take();
-  Statement row = connection->prepare(sql + " ORDER BY id");
-  int parameter = 0;
-  for (const auto& [key, value] : filter) {
-    row.bind(++parameter, key);
-    row.bind(++parameter, value);
-  }
+  Statement row = connection->prepare("SELECT id FROM chunks WHERE " + filter_condition(filter, "document") +
+                                      " ORDER BY id");
+  bind_filter(row, filter);
   std::vector<std::int64_t> ids;
   while (row.step()) ids.push_back(row.integer(0));
   return ids;

@@ -12,10 +12,12 @@
 
 #include "store/connection_pool.h"
 #include "store/database.h"
+#include "store/embedding.h"
 #include "store/revision.h"
 #include "store/schema.h"
 #include "taesr/collection.h"
 #include "taesr/document.h"
+#include "taesr/embedder.h"
 #include "taesr/matrix.h"
 
 namespace taesr {
@@ -26,9 +28,13 @@ struct PreparedDocument {
   std::string content_hash;
   std::vector<std::pair<std::string, std::string>> properties;  // what filters compare, from the metadata
   std::vector<Chunk> chunks;
-  Matrix vectors;           // unit rows [chunks, dimension]
-  std::vector<int> depths;  // by chunk, or empty
+  Matrix vectors;                                 // unit rows [chunks, dimension]
+  std::vector<int> depths;                        // by chunk, or empty
+  std::vector<std::vector<HeadEmbedding>> heads;  // by chunk, what other heads than the dense made; or empty
 };
+
+/// Opens a collection's file to read it, on media that cannot be written, too: `mode` says how.
+[[nodiscard]] Database open_to_read(const std::filesystem::path& file, Database::Mode& mode);
 
 /// The rows of a collection: documents, chunks and embeddings in one SQLite file.
 ///
@@ -46,8 +52,30 @@ class DocumentStore {
 
   /// Removes documents in one transaction; returns how many there were.
   std::size_t remove(std::span<const std::string> ids);
+  /// The same for those that have all these properties.
+  std::size_t remove_matching(const Collection::Filter& filter);
+
+  /// Gives a document other metadata, with the properties made from it; false when there is no such one.
+  bool update_metadata(const PreparedDocument& prepared);
+
+  /// Adds embeddings of further heads to chunks in one transaction, each in place of an earlier one of
+  /// the same chunk and head. Throws InvalidArgument for an unknown chunk and for the dense head.
+  void put_embeddings(std::span<const ChunkEmbedding> embeddings);
+
+  /// Puts a copy of another collection's file in place of everything here, in one transaction. Throws
+  /// ModelMismatch, before anything changes, for a copy of another vector space.
+  void replace_with(const std::filesystem::path& file);
+
+  /// Share of the file, 0 to 1, that deletions have left unused; small files count as none.
+  [[nodiscard]] double unused_share();
+  /// Gives that space back to the disk, beside readers. Needs as much again while it runs.
+  void vacuum();
 
   [[nodiscard]] std::optional<Document> document(const std::string& id) const;
+  /// What a head made of a chunk with this model, or nothing.
+  [[nodiscard]] std::optional<HeadEmbedding> embedding(std::int64_t chunk, std::string_view head) const;
+  /// The dense embeddings of chunks, zeros for ids that are gone. Throws FormatError for damaged ones.
+  [[nodiscard]] Embeddings dense_embeddings(std::span<const std::int64_t> ids) const;
   [[nodiscard]] std::optional<std::string> content_hash(const std::string& id) const;
   [[nodiscard]] std::vector<DocumentInfo> documents() const;
   [[nodiscard]] std::vector<StoredChunk> chunks(std::span<const std::int64_t> ids) const;
@@ -70,12 +98,15 @@ class DocumentStore {
   void open_for_writing(const std::filesystem::path& file, const VectorSpace& space);
   void open_for_reading(const std::filesystem::path& file, const VectorSpace& space);
   void insert(const PreparedDocument& prepared);
+  void insert_properties(const PreparedDocument& prepared, std::int64_t number);
   void insert_chunks(const PreparedDocument& prepared, std::int64_t number);
+  void insert_embedding(std::int64_t chunk, const EmbeddingView& embedding);
   [[nodiscard]] bool erase(const std::string& id);
   void record_commit();
 
   VectorSpace space_;
   std::optional<Database> writer_;
+  std::optional<Statement> embedding_row_;  // prepared once: it runs for every chunk
   Database::Mode read_mode_ = Database::Mode::kReadOnly;
   std::unique_ptr<ConnectionPool> pool_;
   mutable std::mutex watch_mutex_;

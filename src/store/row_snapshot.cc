@@ -32,26 +32,21 @@ std::vector<std::int64_t> RowSnapshot::chunk_ids() const {
 void RowSnapshot::for_each_vector(
     std::int64_t after, const VectorSpace& space,
     const std::function<void(std::int64_t, std::span<const float>)>& visit) const {
-  Statement row = connection_->prepare(
-      "SELECT chunk, vector FROM embeddings WHERE chunk > ? AND head = 'dense' AND fingerprint = ? ORDER BY "
-      "chunk");
-  row.bind(1, after).bind(2, space.fingerprint);
   std::vector<float> vector(space.dimension);
-  while (row.step()) {
-    const std::span<const std::byte> bytes = row.bytes(1);
+  for_each_embedding(kDenseHead, after, space.fingerprint, [&](std::int64_t id, const EmbeddingView& row) {
+    const std::span<const std::byte> bytes = row.data;
     double squares = -1;
-    if (bytes.size() == space.dimension * sizeof(float)) {
+    if (row.codec == kFloat32Codec && bytes.size() == space.dimension * sizeof(float)) {
       std::memcpy(vector.data(), bytes.data(), bytes.size());
       squares = 0;
       for (const float value : vector) squares += double{value} * value;
     }
     if (!(std::abs(squares - 1) < 0.01)) {  // written so that NaN fails too
-      throw FormatError("'" + connection_->path() + "': the embedding of chunk " +
-                        std::to_string(row.integer(0)) +
+      throw FormatError("'" + connection_->path() + "': the embedding of chunk " + std::to_string(id) +
                         " is damaged; restore the file from a backup or ingest again");
     }
-    visit(row.integer(0), vector);
-  }
+    visit(id, vector);
+  });
 }
 
 void RowSnapshot::for_each_passage(

@@ -6,13 +6,14 @@ namespace taesr {
 namespace {
 
 constexpr std::int64_t kApplicationId = 0x54414553;  // "TAES", where `file` and SQLite look for it
-constexpr std::int64_t kSchemaVersion = 1;
+constexpr std::int64_t kSchemaVersion = 2;
 
 // Row ids are AUTOINCREMENT so that an id is never used twice: an index that knows ids up to n can
 // tell new rows from old ones without comparing them.
 //
-// `embeddings` has one row for each chunk, head and model, which leaves room for further heads
-// (sparse, late interaction) and for a second model while a collection moves from one to another.
+// `embedding` has one row for each chunk, head and model: room for further heads (sparse, late
+// interaction) and for a second model while a collection moves from one to another. `codec` is the name
+// and version of the encoding of `data`. The columns' order is what migrate_from_1 arrives at.
 constexpr const char* kTables = R"sql(
 CREATE TABLE meta (key TEXT PRIMARY KEY, value TEXT NOT NULL) WITHOUT ROWID;
 CREATE TABLE commits (generation INTEGER PRIMARY KEY, token INTEGER NOT NULL);
@@ -50,12 +51,13 @@ CREATE TABLE chunks (
   tokens INTEGER NOT NULL
 );
 CREATE INDEX chunks_by_document ON chunks(document);
-CREATE TABLE embeddings (
+CREATE TABLE embedding (
   chunk INTEGER NOT NULL REFERENCES chunks(id) ON DELETE CASCADE,
   head TEXT NOT NULL,
   fingerprint TEXT NOT NULL,
   depth INTEGER NOT NULL,
-  vector BLOB NOT NULL,
+  data BLOB NOT NULL,
+  codec TEXT NOT NULL DEFAULT 'float32/1',
   PRIMARY KEY (chunk, head, fingerprint)
 );
 INSERT INTO commits VALUES (0, random());
@@ -75,6 +77,26 @@ void write_meta(Database& database, std::string_view key, std::string_view value
   database.prepare("INSERT OR REPLACE INTO meta VALUES (?, ?)").bind(1, key).bind(2, value).run();
 }
 
+/// Version 1 had one head, whose vectors were float32. Only the schema's own row changes, whatever the size.
+void migrate_from_1(Database& database) {
+  Transaction transaction(database, Transaction::Kind::kWrite);
+  database.execute(
+      "ALTER TABLE embeddings RENAME TO embedding;"
+      "ALTER TABLE embedding RENAME COLUMN vector TO data;"
+      "ALTER TABLE embedding ADD COLUMN codec TEXT NOT NULL DEFAULT 'float32/1';"
+      "PRAGMA user_version = 2");
+  transaction.commit();
+}
+
+void check_pages(Database& database) {
+  Statement check = database.prepare("PRAGMA quick_check(1)");
+  const std::string finding = check.step() ? check.text(0) : "no answer";
+  if (finding != "ok") {
+    throw FormatError("'" + database.path() + "': the database is damaged (" + finding +
+                      "); restore it from a snapshot or a backup, or ingest again");
+  }
+}
+
 }  // namespace
 
 bool is_blank(Database& database) {
@@ -91,22 +113,27 @@ void create_schema(Database& database, const VectorSpace& space) {
   transaction.commit();
 }
 
-void check_schema(Database& database) {
+bool check_version(Database& database, OldSchema old) {
   const std::string where = "'" + database.path() + "': ";
   if (database.query_integer("PRAGMA application_id") != kApplicationId) {
     throw FormatError(where + "an SQLite database, but not of a collection; choose another directory");
   }
   const std::int64_t version = database.query_integer("PRAGMA user_version");
-  if (version != kSchemaVersion) {
+  const bool outdated = version >= 1 && version < kSchemaVersion;
+  if (version != kSchemaVersion && (!outdated || old == OldSchema::kRefuse)) {
     throw VersionError(where + "schema version " + std::to_string(version) + ", this build reads version " +
-                       std::to_string(kSchemaVersion) + "; use the build that made it, or ingest again");
+                       std::to_string(kSchemaVersion) + "; " +
+                       (outdated ? "open the collection once for writing, which brings it up to date "
+                                   "(taesr collection compact DIR does)"
+                                 : "use the build that made it, or ingest again"));
   }
-  Statement check = database.prepare("PRAGMA quick_check(1)");
-  const std::string finding = check.step() ? check.text(0) : "no answer";
-  if (finding != "ok") {
-    throw FormatError(where + "the database is damaged (" + finding +
-                      "); restore it from a backup or ingest again");
-  }
+  return outdated;
+}
+
+void check_schema(Database& database, OldSchema old) {
+  const bool outdated = check_version(database, old);
+  check_pages(database);  // before anything is changed
+  if (outdated && old == OldSchema::kMigrate) migrate_from_1(database);
 }
 
 VectorSpace read_space(Database& database) {

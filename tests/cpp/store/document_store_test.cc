@@ -70,7 +70,7 @@ TEST_F(DocumentStoreTest, ReplacingADocumentLeavesNothingOfTheOldOneAndNeverReus
   EXPECT_GT(after.front(), before.back());
   EXPECT_EQ(store.remove(std::vector<std::string>{"a", "unknown"}), 1u);
   const auto connection = store.connection();
-  for (const std::string table : {"documents", "chunks", "embeddings", "sections", "properties"}) {
+  for (const std::string table : {"documents", "chunks", "embedding", "sections", "properties"}) {
     EXPECT_EQ(connection->query_integer("SELECT count(*) FROM " + table), 0) << table;
   }
   put(store, "a", 1);
@@ -164,7 +164,7 @@ TEST_F(DocumentStoreTest, OtherFilesAreRefusedByKind) {
   {
     DocumentStore store = open();
   }
-  Database(file_, Database::Mode::kReadWrite).execute("PRAGMA user_version = 2");
+  Database(file_, Database::Mode::kReadWrite).execute("PRAGMA user_version = 3");
   EXPECT_THROW(static_cast<void>(open()), VersionError);
   std::filesystem::remove(file_);
   testing::write_bytes(file_, "");
@@ -179,7 +179,7 @@ TEST_F(DocumentStoreTest, ADamagedEmbeddingIsReportedWithItsChunk) {
   const auto ids = RowSnapshot(store).chunk_ids();
   for (const std::string value : {"x'00'", "zeroblob(8)", "x'0000c07f0000c07f'"}) {
     Database(file_, Database::Mode::kReadWrite)
-        .execute("UPDATE embeddings SET vector = " + value + " WHERE chunk = " + std::to_string(ids[1]));
+        .execute("UPDATE embedding SET data = " + value + " WHERE chunk = " + std::to_string(ids[1]));
     try {
       RowSnapshot(store).for_each_vector(0, kSpace, [](std::int64_t, std::span<const float>) {});
       FAIL() << "accepted " << value;
