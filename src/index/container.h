@@ -11,7 +11,7 @@
 namespace taesr {
 
 /// Which index a file holds.
-enum class IndexKind : std::uint32_t { kDense = 1, kKeyword = 2 };
+enum class IndexKind : std::uint32_t { kDense = 1, kKeyword = 2, kImpact = 3, kTokens = 4 };
 
 /// What a derived index was made from. It is good for rows of this revision and this vector space only.
 struct IndexOrigin {

@@ -10,21 +10,23 @@
 #include <algorithm>
 #include <cstdlib>
 #include <mutex>
+#include <functional>
+#include <memory>
 #include <new>
-#include <optional>
+#include <queue>
 #include <thread>
 
 #include "core/checksum.h"
 #include "index/parallel.h"
+#include "taesr/errors.h"
 
 namespace taesr {
 namespace {
 
 using hnswlib::tableint;
 
-constexpr std::size_t kLinks = 16;  // M of the paper; the lowest level has twice as many
-constexpr std::size_t kConstructionWidth = 200;
-constexpr std::size_t kSearchWidth = 128;
+constexpr std::size_t kMaxLinks = 128;
+constexpr std::size_t kProgressRows = 1024;
 constexpr std::size_t kFirstCapacity = 1024;
 constexpr std::size_t kRowsPerThread = 32;  // fewer are linked faster than a thread starts
 constexpr std::uint32_t kMaxLevel = 32;     // a level of 16 has a chance of 16^-16
@@ -32,41 +34,33 @@ constexpr std::uint32_t kMaxLevel = 32;     // a level of 16 has a chance of 16^
 /// hnswlib stores the address of each row instead of a copy of it.
 class RowSpace : public hnswlib::SpaceInterface<float> {
  public:
-  explicit RowSpace(std::size_t dimension) : dimension_(dimension), inner_product_(best_inner_product()) {}
-  std::size_t get_data_size() override { return sizeof(const float*); }
+  explicit RowSpace(const RowFormat& format) : format_(format) {}
+  std::size_t get_data_size() override { return sizeof(const std::byte*); }
   hnswlib::DISTFUNC<float> get_dist_func() override { return distance; }
   void* get_dist_func_param() override { return this; }
 
- private:
-  static float distance(const void* a, const void* b, const void* self) {
-    const auto* space = static_cast<const RowSpace*>(self);
-    return -space->inner_product_(row(a), row(b), space->dimension_);
-  }
-  static const float* row(const void* element) {
-    const float* address;  // elements are not aligned
+  [[nodiscard]] const RowFormat& format() const { return format_; }
+  static const std::byte* row(const void* element) {
+    const std::byte* address;  // elements are not aligned
     std::memcpy(&address, element, sizeof address);
     return address;
   }
 
-  std::size_t dimension_;
-  InnerProduct inner_product_;
-};
-
-class SlotFilter : public hnswlib::BaseFilterFunctor {
- public:
-  explicit SlotFilter(const std::vector<bool>& allowed) : allowed_(allowed) {}
-  bool operator()(hnswlib::labeltype slot) override { return allowed_[slot]; }
-
  private:
-  const std::vector<bool>& allowed_;
+  static float distance(const void* a, const void* b, const void* self) {
+    return -static_cast<const RowSpace*>(self)->format_.product(row(a), row(b));
+  }
+
+  RowFormat format_;
 };
 
 // Note [What of hnswlib is used]
-// Its arrays, its searches and its way of linking a node, but neither addPoint, nor markDelete, nor
-// loadIndex. addPoint draws levels from a generator that its threads share without a lock, and numbers
+// Its arrays and its way of choosing a node's links, but neither addPoint, nor markDelete, nor loadIndex,
+// nor its searches. addPoint draws levels from a generator that its threads share without a lock, and numbers
 // nodes in the order in which threads arrive; here levels are drawn beforehand and a node's number is
 // its row's slot. With markDelete, linking reads the last element of an empty list when all that it
-// reaches is marked; here deleted rows are left out of results by a filter. loadIndex trusts its file.
+// reaches is marked; here deleted rows are left out of results by a filter. loadIndex trusts its file. Searches wait
+// for the row of each neighbour in turn; here the next ones are fetched ahead.
 using Graph = hnswlib::HierarchicalNSW<float>;
 
 /// A graph as it is stored: by slot, the links of each level from 0 to the slot's highest.
@@ -76,9 +70,9 @@ struct Links {
 };
 
 std::vector<std::uint32_t> read_neighbours(ByteReader& reader, std::size_t slot, std::size_t level,
-                                           const std::vector<std::uint8_t>& levels) {
+                                           const std::vector<std::uint8_t>& levels, std::size_t most) {
   const auto count = reader.get<std::uint16_t>();
-  if (count > (level == 0 ? 2 * kLinks : kLinks)) reader.fail("has a node with too many neighbours");
+  if (count > (level == 0 ? 2 * most : most)) reader.fail("has a node with too many neighbours");
   std::vector<std::uint32_t> neighbours = reader.get_all<std::uint32_t>(count);
   for (const std::uint32_t neighbour : neighbours) {
     if (neighbour >= levels.size()) reader.fail("has a neighbour that does not exist");
@@ -92,8 +86,8 @@ std::vector<std::uint32_t> read_neighbours(ByteReader& reader, std::size_t slot,
 }
 
 /// Reads and checks everything; what it returns is a graph, if perhaps not a good one.
-Links read_links(ByteReader& reader, std::size_t rows) {
-  if (reader.get<std::uint32_t>() != kLinks) reader.fail("was made with another number of links");
+Links read_links(ByteReader& reader, std::size_t rows, std::size_t most) {
+  if (reader.get<std::uint32_t>() != most) reader.fail("was made with another number of links");
   if (reader.get<std::uint64_t>() != rows) reader.fail("has another number of nodes than of vectors");
   Links links;
   links.entry = reader.get<std::uint32_t>();
@@ -105,7 +99,7 @@ Links read_links(ByteReader& reader, std::size_t rows) {
   links.nodes.resize(rows);
   for (std::size_t slot = 0; slot < rows; ++slot) {
     for (std::size_t level = 0; level <= levels[slot]; ++level) {
-      links.nodes[slot].push_back(read_neighbours(reader, slot, level, levels));
+      links.nodes[slot].push_back(read_neighbours(reader, slot, level, levels, most));
     }
   }
   reader.expect_end();
@@ -119,7 +113,7 @@ void set_neighbours(Graph& graph, hnswlib::linklistsizeint* list,
 }
 
 /// Makes the next node, on `level`, without links.
-void place_node(Graph& graph, tableint slot, const float* row, std::size_t level) {
+void place_node(Graph& graph, tableint slot, const std::byte* row, std::size_t level) {
   std::memset(graph.data_level0_memory_ + slot * graph.size_data_per_element_, 0,
               graph.size_data_per_element_);
   std::memcpy(graph.getDataByInternalId(slot), &row, sizeof row);
@@ -134,53 +128,137 @@ void place_node(Graph& graph, tableint slot, const float* row, std::size_t level
   graph.cur_element_count = slot + 1;
 }
 
-/// Each level has one in kLinks of the nodes of the level below. The same slot gets the same level always.
-std::size_t draw_level(std::size_t slot) {
+/// Each level has one in `links` of the nodes of the level below. The same slot gets the same level always.
+std::size_t draw_level(std::size_t slot, std::size_t links) {
   std::uint64_t bits = xxh64({reinterpret_cast<const char*>(&slot), sizeof slot});
   std::size_t level = 0;
-  for (; bits % kLinks == 0 && level < kMaxLevel; bits /= kLinks) ++level;
+  for (; bits % links == 0 && level < kMaxLevel; bits /= links) ++level;
   return level;
 }
 
-/// A copy of a list that other threads may be changing.
-std::vector<tableint> neighbours_of(Graph& graph, tableint node, int level) {
-  const std::lock_guard lock(graph.link_list_locks_[node]);
-  hnswlib::linklistsizeint* list = graph.get_linklist_at_level(node, level);
-  return {list + 1, list + 1 + graph.getListCount(list)};
-}
+using Locks = std::vector<std::mutex>;  // of the lists, by node
+
+/// Neighbours of a node.
+class Neighbours {
+ public:
+  /// A copy of a list, which other threads may be changing where `locks` are given.
+  Neighbours(const Graph& graph, tableint node, int level, Locks* locks) {
+    std::unique_lock<std::mutex> lock;
+    if (locks != nullptr) lock = std::unique_lock((*locks)[node]);
+    hnswlib::linklistsizeint* list = graph.get_linklist_at_level(node, level);
+    count_ = std::min<std::size_t>(graph.getListCount(list), std::size(nodes_));
+    std::copy_n(list + 1, count_, nodes_);
+  }
+
+  /// Leaves those whose mark is not `mark`, which they get.
+  void keep_unvisited(hnswlib::vl_type* marks, hnswlib::vl_type mark) {
+    std::size_t kept = 0;
+    for (std::size_t i = 0; i < count_; ++i) {
+      if (marks[nodes_[i]] == mark) continue;
+      marks[nodes_[i]] = mark;
+      nodes_[kept++] = nodes_[i];
+    }
+    count_ = kept;
+  }
+
+  /// Calls compare(node, row) for each, with the rows of the next ones already on their way to the cache.
+  template <typename Compare>
+  void for_each(const Graph& graph, const RowFormat& format, const Compare& compare) const {
+    constexpr std::size_t kAhead = 3;
+    const std::byte* rows[2 * kMaxLinks];
+    for (std::size_t i = 0; i < count_; ++i) __builtin_prefetch(graph.getDataByInternalId(nodes_[i]));
+    for (std::size_t i = 0; i < count_ + kAhead; ++i) {
+      if (i < count_) {
+        rows[i] = RowSpace::row(graph.getDataByInternalId(nodes_[i]));
+        for (std::size_t at = 0; at < format.bytes(); at += 64) __builtin_prefetch(rows[i] + at);
+      }
+      if (i >= kAhead) compare(nodes_[i - kAhead], rows[i - kAhead]);
+    }
+  }
+
+ private:
+  tableint nodes_[2 * kMaxLinks];
+  std::size_t count_;
+};
 
 /// The node on `level` that a walk towards ever nearer neighbours ends at.
-tableint descend(Graph& graph, const void* data, tableint node, int level) {
-  const auto distance_to = [&](tableint other) {
-    return graph.fstdistfunc_(data, graph.getDataByInternalId(other), graph.dist_func_param_);
-  };
-  float shortest = distance_to(node);
+tableint descend(const Graph& graph, const RowFormat& format, const std::byte* query, tableint node, int level,
+                 Locks* locks) {
+  float largest = format.product(query, RowSpace::row(graph.getDataByInternalId(node)));
   for (bool moved = true; moved;) {
     moved = false;
-    for (const tableint neighbour : neighbours_of(graph, node, level)) {
-      const float distance = distance_to(neighbour);
-      if (distance >= shortest) continue;
-      shortest = distance;
+    const Neighbours neighbours(graph, node, level, locks);
+    neighbours.for_each(graph, format, [&](tableint neighbour, const std::byte* row) {
+      const float product = format.product(query, row);
+      if (product <= largest) return;
+      largest = product;
       node = neighbour;
       moved = true;
-    }
+    });
   }
   return node;
 }
 
+/// Distances are negative products; the farthest is at the top.
+using Nearest = std::priority_queue<std::pair<float, tableint>, std::vector<std::pair<float, tableint>>,
+                                    Graph::CompareByFirst>;
+
+struct WalkOptions {
+  int level = 0;
+  std::size_t width = 0;                      // nodes to find
+  Locks* locks = nullptr;                      // where other threads may be linking
+  const std::vector<bool>* allowed = nullptr;  // by node; others are passed through but not found
+};
+
+/// Walks from `entry` along the links of a level to the nodes nearest to `query` (algorithm 2 of the paper).
+Nearest walk(const Graph& graph, const RowFormat& format, const std::byte* query, tableint entry,
+             const WalkOptions& options) {
+  const auto release = [&](hnswlib::VisitedList* list) { graph.visited_list_pool_->releaseVisitedList(list); };
+  const std::unique_ptr<hnswlib::VisitedList, decltype(release)> visited(
+      graph.visited_list_pool_->getFreeVisitedList(), release);
+  Nearest found;
+  std::vector<std::pair<float, tableint>> open;  // a heap, nearest first
+  const auto add = [&](float distance, tableint node) {
+    open.emplace_back(distance, node);
+    std::push_heap(open.begin(), open.end(), std::greater<>());
+    if (options.allowed != nullptr && !(*options.allowed)[node]) return;
+    found.emplace(distance, node);
+    if (found.size() > options.width) found.pop();
+  };
+  visited->mass[entry] = visited->curV;
+  add(-format.product(query, RowSpace::row(graph.getDataByInternalId(entry))), entry);
+  while (!open.empty()) {
+    const auto [distance, node] = open.front();
+    const bool full = found.size() == options.width;
+    if (full && distance > found.top().first) break;
+    std::pop_heap(open.begin(), open.end(), std::greater<>());
+    open.pop_back();
+    Neighbours neighbours(graph, node, options.level, options.locks);
+    neighbours.keep_unvisited(visited->mass, visited->curV);
+    neighbours.for_each(graph, format, [&](tableint neighbour, const std::byte* row) {
+      const float near = -format.product(query, row);
+      if (found.size() < options.width || near < found.top().first) add(near, neighbour);
+    });
+  }
+  return found;
+}
+
 /// Links a node that was placed, beside other threads that do the same. The node stays locked while it
 /// is linked, level by level from its top: who finds it on one level waits until it is on all.
-void link_node(Graph& graph, tableint node) {
+void link_node(Graph& graph, const RowFormat& format, tableint node) {
   const void* data = graph.getDataByInternalId(node);
+  const std::byte* row = RowSpace::row(data);
   const int level = graph.element_levels_[node];
   std::unique_lock entry_lock(graph.global);  // kept only by a node that becomes the entry point
   const std::unique_lock node_lock(graph.link_list_locks_[node]);
   const int top = graph.maxlevel_;
   tableint nearest = graph.enterpoint_node_;
   if (level <= top) entry_lock.unlock();
-  for (int l = top; l > level; --l) nearest = descend(graph, data, nearest, l);
+  for (int l = top; l > level; --l) nearest = descend(graph, format, row, nearest, l, &graph.link_list_locks_);
   for (int l = std::min(level, top); l >= 0; --l) {
-    auto candidates = graph.searchBaseLayer(nearest, data, l);
+    auto candidates =
+        walk(graph, format, row, nearest,
+             {.level = l, .width = graph.ef_construction_, .locks = &graph.link_list_locks_});
     nearest = graph.mutuallyConnectNewElement(data, node, candidates, l, false);
   }
   if (level <= top) return;
@@ -190,31 +268,48 @@ void link_node(Graph& graph, tableint node) {
 
 }  // namespace
 
+void check_options(const HnswOptions& options) {
+  const auto check = [](const char* name, std::size_t value, std::size_t least, std::size_t most) {
+    if (value >= least && value <= most) return;
+    throw InvalidArgument(std::string("option '") + name + "' is " + std::to_string(value) + "; allowed: " +
+                          std::to_string(least) + " to " + std::to_string(most));
+  };
+  check("links", options.links, 2, kMaxLinks);
+  check("construction_width", options.construction_width, 1, 10000);
+  check("search_width", options.search_width, 1, 10000);
+}
+
 struct HnswGraph::Impl {
-  Impl(const VectorTable& table, std::size_t capacity)
-      : space(table.dimension()), graph(&space, capacity, kLinks, kConstructionWidth) {
-    graph.setEf(kSearchWidth);
-  }
+  Impl(const VectorTable& table, std::size_t capacity, const HnswOptions& options)
+      : space(table.format()),
+        graph(&space, capacity, options.links, std::max(options.construction_width, options.links)) {}
   RowSpace space;
   Graph graph;
 };
 
-HnswGraph::HnswGraph() = default;
+HnswGraph::HnswGraph(const HnswOptions& options) : options_(options) { check_options(options); }
 HnswGraph::~HnswGraph() = default;
 HnswGraph::HnswGraph(HnswGraph&&) noexcept = default;
 HnswGraph& HnswGraph::operator=(HnswGraph&&) noexcept = default;
 
 std::size_t HnswGraph::size() const { return impl_ ? impl_->graph.cur_element_count.load() : 0; }
 
-void HnswGraph::extend(const VectorTable& table) {
+void HnswGraph::set_search_width(std::size_t width) {
+  HnswOptions changed = options_;
+  changed.search_width = width;
+  check_options(changed);
+  options_ = changed;
+}
+
+void HnswGraph::extend(const VectorTable& table, const Progress& progress) {
   const std::size_t first = size();
   if (first == table.size()) return;
   const std::size_t capacity = std::max({kFirstCapacity, table.size(), first + first / 2});
-  if (!impl_) impl_ = std::make_unique<Impl>(table, capacity);
+  if (!impl_) impl_ = std::make_unique<Impl>(table, capacity, options_);
   Graph& graph = impl_->graph;
   if (table.size() > graph.max_elements_) graph.resizeIndex(capacity);
   for (std::size_t slot = first; slot < table.size(); ++slot) {
-    place_node(graph, static_cast<tableint>(slot), table.row(slot), draw_level(slot));
+    place_node(graph, static_cast<tableint>(slot), table.row(slot), draw_level(slot, options_.links));
   }
   std::size_t next = first;
   if (next == 0) {  // the first node has nothing to be linked to
@@ -224,25 +319,37 @@ void HnswGraph::extend(const VectorTable& table) {
   }
   const std::size_t threads =
       std::min<std::size_t>(std::thread::hardware_concurrency(), 1 + (table.size() - next) / kRowsPerThread);
+  std::mutex reporting;
+  std::size_t done = 0;
+  const auto report = [&] {
+    if (!progress) return;
+    const std::lock_guard lock(reporting);
+    if (++done % kProgressRows == 0 || next + done == table.size()) progress(done, table.size() - next);
+  };
   try {
-    parallel_for(next, table.size(), threads,
-                 [&](std::size_t slot) { link_node(graph, static_cast<tableint>(slot)); });
+    parallel_for(next, table.size(), threads, [&](std::size_t slot) {
+      link_node(graph, impl_->space.format(), static_cast<tableint>(slot));
+      report();
+    });
   } catch (...) {
     impl_.reset();  // nodes without links would never be found; the next call starts afresh
     throw;
   }
 }
 
-std::vector<std::pair<std::uint32_t, float>> HnswGraph::search(const float* query, std::size_t k,
+std::vector<std::pair<std::uint32_t, float>> HnswGraph::search(const std::byte* query, std::size_t k,
                                                                const std::vector<bool>* allowed) const {
-  std::optional<SlotFilter> filter;
-  if (allowed != nullptr) filter.emplace(*allowed);
-  auto found = impl_->graph.searchKnn(&query, k, filter ? &*filter : nullptr);
+  const Graph& graph = impl_->graph;
+  const RowFormat& format = impl_->space.format();
+  tableint nearest = graph.enterpoint_node_;
+  for (int level = graph.maxlevel_; level > 0; --level)
+    nearest = descend(graph, format, query, nearest, level, nullptr);
+  Nearest found = walk(graph, format, query, nearest,
+                       {.width = std::max(options_.search_width, k), .allowed = allowed});
+  while (found.size() > k) found.pop();
   std::vector<std::pair<std::uint32_t, float>> result;
   result.reserve(found.size());
-  for (; !found.empty(); found.pop()) {
-    result.emplace_back(static_cast<std::uint32_t>(found.top().second), -found.top().first);
-  }
+  for (; !found.empty(); found.pop()) result.emplace_back(found.top().second, -found.top().first);
   return result;
 }
 
@@ -250,7 +357,7 @@ std::string HnswGraph::encode() const {
   const Graph& graph = impl_->graph;
   const auto count = static_cast<tableint>(size());
   ByteWriter writer;
-  writer.put(static_cast<std::uint32_t>(kLinks));
+  writer.put(static_cast<std::uint32_t>(options_.links));
   writer.put(std::uint64_t{count});
   writer.put(std::uint32_t{graph.enterpoint_node_});
   for (tableint slot = 0; slot < count; ++slot)
@@ -266,11 +373,11 @@ std::string HnswGraph::encode() const {
   return writer.take();
 }
 
-HnswGraph HnswGraph::decode(ByteReader& reader, const VectorTable& table) {
+HnswGraph HnswGraph::decode(ByteReader& reader, const VectorTable& table, const HnswOptions& options) {
   if (table.size() == 0) reader.fail("is a graph without nodes");
-  const Links links = read_links(reader, table.size());
-  HnswGraph decoded;
-  decoded.impl_ = std::make_unique<Impl>(table, table.size());
+  const Links links = read_links(reader, table.size(), options.links);
+  HnswGraph decoded(options);
+  decoded.impl_ = std::make_unique<Impl>(table, table.size(), options);
   Graph& graph = decoded.impl_->graph;
   for (tableint slot = 0; slot < table.size(); ++slot) {
     const auto& levels = links.nodes[slot];

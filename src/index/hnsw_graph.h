@@ -2,6 +2,7 @@
 
 #include <cstddef>
 #include <cstdint>
+#include <functional>
 #include <memory>
 #include <span>
 #include <string>
@@ -10,37 +11,56 @@
 
 #include "index/byte_io.h"
 #include "index/vector_table.h"
+#include "taesr/export.h"
 
 namespace taesr {
 
+/// How a graph is made and searched.
+struct HnswOptions {
+  std::size_t links = 16;                // M of the paper, 2 to 128; the lowest level has twice as many
+  std::size_t construction_width = 200;  // candidates for links, 1 to 10000 (ef_construction)
+  std::size_t search_width = 128;        // candidates of a search, 1 to 10000, and 2 k at least (ef)
+};
+
+/// Throws InvalidArgument that names the option out of range.
+void check_options(const HnswOptions& options);
+
 /// Neighbourhood graph over the rows of a VectorTable for approximate search by inner product
-/// (Malkov and Yashunin 2018), by hnswlib. The table must outlive the graph; only its rows' addresses
-/// are held.
+/// (Malkov and Yashunin 2018), over hnswlib's arrays. The table must outlive the graph; only its rows'
+/// addresses are held.
 ///
 /// Thread safety: const methods may be called concurrently.
-class HnswGraph {
+class TAESR_API HnswGraph {
  public:
-  HnswGraph();
+  explicit HnswGraph(const HnswOptions& options = {});
   ~HnswGraph();
   HnswGraph(HnswGraph&&) noexcept;
   HnswGraph& operator=(HnswGraph&&) noexcept;
 
-  /// Links the rows from size() to the table's end, on several threads.
-  void extend(const VectorTable& table);
+  /// Called with rows linked and rows to link, now and then and from any thread, but one at a time.
+  using Progress = std::function<void(std::size_t done, std::size_t total)>;
+
+  /// Links the rows from size() to the table's end, on several threads. What `progress` throws ends it, and
+  /// the graph is empty then.
+  void extend(const VectorTable& table, const Progress& progress = {});
   [[nodiscard]] std::size_t size() const;
+  /// Throws InvalidArgument for a width out of range.
+  void set_search_width(std::size_t width);
 
   /// Slots and inner products of about the k nearest rows, in no order, of those with a true value in
-  /// `allowed` where it is given. May return fewer than there are.
-  [[nodiscard]] std::vector<std::pair<std::uint32_t, float>> search(const float* query, std::size_t k,
+  /// `allowed` where it is given. May return fewer than there are. `query` is a row in the table's format.
+  [[nodiscard]] std::vector<std::pair<std::uint32_t, float>> search(const std::byte* query, std::size_t k,
                                                                     const std::vector<bool>* allowed) const;
 
   /// The links as bytes, and back. Decoding trusts nothing: every count, level and neighbour is
   /// checked before hnswlib sees it, and FormatError thrown for what cannot be a graph over `table`.
   [[nodiscard]] std::string encode() const;
-  [[nodiscard]] static HnswGraph decode(ByteReader& reader, const VectorTable& table);
+  [[nodiscard]] static HnswGraph decode(ByteReader& reader, const VectorTable& table,
+                                        const HnswOptions& options = {});
 
  private:
   struct Impl;
+  HnswOptions options_;
   std::unique_ptr<Impl> impl_;
 };
 

@@ -5,6 +5,7 @@
 
 #include "index/byte_io.h"
 #include "index/top_k.h"
+#include "taesr/errors.h"
 
 namespace taesr {
 namespace {
@@ -25,45 +26,62 @@ bool is_unit(std::span<const float> vector) {
 
 }  // namespace
 
-void HnswIndex::link() {
-  if (graph_.size() > 0 || table_.size() > kExactBelow) graph_.extend(table_);
+void HnswIndex::link(const HnswGraph::Progress& progress) {
+  if (graph_.size() > 0 || table_.size() > kExactBelow) graph_.extend(table_, progress);
 }
 
 void HnswIndex::remove(const IdList& ids) {
   for (const std::uint32_t slot : positions_of(ids, table_.ids())) table_.mark_deleted(slot);
 }
 
+HnswIndex::Filter HnswIndex::prepare(const IdList& allowed) const {
+  Filter filter{positions_of(allowed, table_.ids()), std::vector<bool>(table_.size())};
+  for (const std::uint32_t slot : filter.slots) filter.allowed[slot] = !table_.is_deleted(slot);
+  return filter;
+}
+
 std::vector<Candidate> HnswIndex::search(std::span<const float> query, std::size_t k,
                                          const IdList* allowed) const {
+  if (allowed == nullptr) return search_among(query, k, nullptr);
+  const Filter filter = prepare(*allowed);
+  return search_among(query, k, &filter);
+}
+
+std::vector<Candidate> HnswIndex::search(std::span<const float> query, std::size_t k,
+                                         const Filter& filter) const {
+  if (filter.allowed.size() != table_.size())
+    throw InvalidArgument("the filter was prepared before the index changed; prepare it again");
+  return search_among(query, k, &filter);
+}
+
+std::vector<Candidate> HnswIndex::search_among(std::span<const float> query, std::size_t k,
+                                               const Filter* filter) const {
   if (k == 0 || table_.live() == 0) return {};
-  std::vector<std::uint32_t> slots;
-  if (allowed != nullptr) slots = positions_of(*allowed, table_.ids());
-  const std::vector<std::uint32_t>* chosen = allowed != nullptr ? &slots : nullptr;
-  const std::size_t choice = chosen != nullptr ? slots.size() : table_.live();
+  const std::size_t choice = filter != nullptr ? filter->slots.size() : table_.live();
   const bool whole = query.size() == table_.dimension();
   const bool broad = choice > kExactBelow && choice > table_.size() / kSelective && k < choice / kSelective;
   if (whole && broad && graph_.size() == table_.size()) {
-    if (auto found = search_graph(query, k, chosen)) return *std::move(found);
+    if (auto found = search_graph(query, k, filter)) return *std::move(found);
   }
-  return table_.nearest(query, k, chosen);
+  return table_.nearest(query, k, filter != nullptr ? &filter->slots : nullptr);
 }
 
 /// Nothing when the graph leads to fewer rows than there are, which happens when deletions cut it up.
 std::optional<std::vector<Candidate>> HnswIndex::search_graph(std::span<const float> query, std::size_t k,
-                                                              const std::vector<std::uint32_t>* slots) const {
-  std::vector<bool> allowed;
-  if (slots != nullptr) {
-    allowed.resize(table_.size());
-    for (const std::uint32_t slot : *slots) allowed[slot] = !table_.is_deleted(slot);
-  } else if (table_.live() < table_.size()) {
-    allowed.assign(table_.size(), true);
-    for (std::uint32_t slot = 0; slot < table_.size(); ++slot) allowed[slot] = !table_.is_deleted(slot);
+                                                              const Filter* filter) const {
+  std::vector<bool> live;
+  if (filter == nullptr && table_.live() < table_.size()) {
+    live.assign(table_.size(), true);
+    for (std::uint32_t slot = 0; slot < table_.size(); ++slot) live[slot] = !table_.is_deleted(slot);
   }
+  const std::vector<bool>* allowed = filter != nullptr ? &filter->allowed : live.empty() ? nullptr : &live;
   // Asking for twice as many widens the walk, which keeps recall up for large k.
-  const auto found = graph_.search(query.data(), 2 * k, allowed.empty() ? nullptr : &allowed);
+  std::vector<std::byte> row(table_.format().bytes());
+  table_.format().write(query, row.data());
+  const auto found = graph_.search(row.data(), 2 * k, allowed);
   if (found.size() < k) return std::nullopt;
   TopK best(k);
-  for (const auto& [slot, score] : found) best.offer({table_.ids()[slot], score});
+  for (const auto& [slot, score] : found) best.offer({table_.ids()[slot], table_.score(query, slot)});
   return best.take();
 }
 
@@ -78,9 +96,9 @@ IdList HnswIndex::live_ids() const {
 bool HnswIndex::needs_compaction() const { return (table_.size() - table_.live()) * 10 > table_.size() * 3; }
 
 HnswIndex HnswIndex::compacted() const {
-  HnswIndex fresh(table_.dimension());
+  HnswIndex fresh(table_.dimension(), options_);
   for (std::uint32_t slot = 0; slot < table_.size(); ++slot) {
-    if (!table_.is_deleted(slot)) fresh.append(table_.ids()[slot], {table_.row(slot), table_.dimension()});
+    if (!table_.is_deleted(slot)) fresh.append(table_.ids()[slot], table_.format().read(table_.row(slot)));
   }
   fresh.link();
   return fresh;
@@ -93,25 +111,28 @@ std::vector<IndexSection> HnswIndex::save() const {
   ids.put_all(table_.ids().data(), table_.size());
   deleted.put_all(table_.deleted().data(), table_.size());
   for (std::size_t slot = 0; slot < table_.size(); ++slot)
-    vectors.put_all(table_.row(slot), table_.dimension());
+    vectors.put_all(reinterpret_cast<const char*>(table_.row(slot)), table_.format().bytes());
   std::vector<IndexSection> sections = {
       {kIds, ids.take()}, {kDeleted, deleted.take()}, {kVectors, vectors.take()}};
   if (graph_.size() > 0) sections.push_back({kGraph, graph_.encode()});
   return sections;
 }
 
-HnswIndex HnswIndex::load(const IndexFile& file, std::size_t dimension) {
+HnswIndex HnswIndex::load(const IndexFile& file, std::size_t dimension, const HnswIndexOptions& options) {
   ByteReader ids(file.section(kIds), file.name());
   ByteReader deleted(file.section(kDeleted), file.name());
   ByteReader vectors(file.section(kVectors), file.name());
   const std::size_t count = ids.remaining() / sizeof(std::int64_t);
-  HnswIndex index(dimension);
+  HnswIndex index(dimension, options);
+  const RowFormat& format = index.table_.format();
   for (std::size_t slot = 0; slot < count; ++slot) {
     const auto id = ids.get<std::int64_t>();
     if (id <= index.last_id()) ids.fail("has ids out of order");
-    const auto vector = vectors.get_all<float>(dimension);
-    if (!is_unit(vector)) vectors.fail("has a vector that is not of unit length");
-    index.append(id, vector);
+    const auto* row = reinterpret_cast<const std::byte*>(vectors.take(format.bytes()).data());
+    if (!format.is_finite(row)) vectors.fail("has a vector with a value that is not finite");
+    if (options.metric == VectorMetric::kCosine && !is_unit(format.read(row)))
+      vectors.fail("has a vector that is not of unit length");
+    index.table_.append_row(id, row);
     const auto flag = deleted.get<std::uint8_t>();
     if (flag > 1) deleted.fail("has a deletion mark that is neither 0 nor 1");
     if (flag == 1) index.table_.mark_deleted(static_cast<std::uint32_t>(slot));
@@ -122,7 +143,7 @@ HnswIndex HnswIndex::load(const IndexFile& file, std::size_t dimension) {
   if (count > kExactBelow && !file.has(kGraph)) ids.fail("lacks its graph");
   if (file.has(kGraph)) {
     ByteReader graph(file.section(kGraph), file.name());
-    index.graph_ = HnswGraph::decode(graph, index.table_);
+    index.graph_ = HnswGraph::decode(graph, index.table_, options.graph);
   }
   return index;
 }

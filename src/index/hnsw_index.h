@@ -11,33 +11,61 @@
 #include "index/id_list.h"
 #include "index/vector_table.h"
 #include "taesr/collection.h"
+#include "taesr/export.h"
 
 namespace taesr {
 
-/// Finds the chunks whose unit vectors are nearest to a query's.
+/// What vectors of an index are compared by.
+enum class VectorMetric : std::uint8_t {
+  kCosine = 0,        // of unit vectors, which others are refused for
+  kInnerProduct = 1,  // of vectors of any length
+};
+
+/// What an index keeps and how it searches.
+struct HnswIndexOptions {
+  VectorFormat format = VectorFormat::kFloat32;
+  VectorMetric metric = VectorMetric::kCosine;
+  HnswOptions graph;
+};
+
+/// Finds the chunks whose vectors are nearest to a query's.
 ///
 /// Small collections, prefixes of vectors and filters that leave little are searched exactly; the
 /// rest through a graph, which finds nearly all of the nearest.
 ///
 /// Thread safety: const methods may be called concurrently.
-class HnswIndex {
+class TAESR_API HnswIndex {
  public:
   /// Up to this many vectors an exact search is as fast as the graph.
   static constexpr std::size_t kExactBelow = 2000;
 
-  explicit HnswIndex(std::size_t dimension) : table_(dimension) {}
+  explicit HnswIndex(std::size_t dimension, const HnswIndexOptions& options = {})
+      : options_(options), table_(dimension, options.format), graph_(options.graph) {}
 
   /// Stages a row; ids ascend. It is found after the next `link`.
   void append(std::int64_t id, std::span<const float> vector) { table_.append(id, vector); }
   /// Brings the graph up to the rows, on several threads, where there are enough rows for one.
-  void link();
+  void link(const HnswGraph::Progress& progress = {});
   /// Unknown ids are ignored.
   void remove(const IdList& ids);
 
-  /// At most k, best first; fewer only when fewer live rows are allowed. `query` is a unit vector of
-  /// the dimension or of fewer values, compared with prefixes; `allowed` are the ids to choose from.
+  /// At most k, best first; fewer only when fewer live rows are allowed. `query` is a vector of the
+  /// dimension, or a unit vector of fewer values, compared with prefixes; `allowed` are the ids to choose
+  /// from. Scores are those of the float32 query with the rows as they are kept.
   [[nodiscard]] std::vector<Candidate> search(std::span<const float> query, std::size_t k,
                                               const IdList* allowed = nullptr) const;
+
+  /// Ids to choose from, looked up once for many searches. Good until the index changes.
+  struct Filter {
+    std::vector<std::uint32_t> slots;  // ascending
+    std::vector<bool> allowed;         // by slot, without deleted ones
+  };
+  [[nodiscard]] Filter prepare(const IdList& allowed) const;
+  [[nodiscard]] std::vector<Candidate> search(std::span<const float> query, std::size_t k,
+                                              const Filter& filter) const;
+
+  /// Candidates of later searches, see HnswOptions: more find more and take longer.
+  void set_search_width(std::size_t width) { graph_.set_search_width(width); }
 
   [[nodiscard]] std::size_t size() const { return table_.live(); }
   [[nodiscard]] IdList live_ids() const;
@@ -47,15 +75,20 @@ class HnswIndex {
   /// Deleted rows cost memory and recall: past 30% the index is better made anew.
   [[nodiscard]] bool needs_compaction() const;
   [[nodiscard]] HnswIndex compacted() const;
+  [[nodiscard]] const HnswIndexOptions& options() const { return options_; }
 
   [[nodiscard]] std::vector<IndexSection> save() const;
   /// Throws FormatError for sections that cannot be such an index.
-  [[nodiscard]] static HnswIndex load(const IndexFile& file, std::size_t dimension);
+  [[nodiscard]] static HnswIndex load(const IndexFile& file, std::size_t dimension,
+                                      const HnswIndexOptions& options = {});
 
  private:
   [[nodiscard]] std::optional<std::vector<Candidate>> search_graph(
-      std::span<const float> query, std::size_t k, const std::vector<std::uint32_t>* slots) const;
+      std::span<const float> query, std::size_t k, const Filter* filter) const;
+  [[nodiscard]] std::vector<Candidate> search_among(std::span<const float> query, std::size_t k,
+                                                    const Filter* filter) const;
 
+  HnswIndexOptions options_;
   VectorTable table_;
   HnswGraph graph_;  // empty while there are few rows
 };

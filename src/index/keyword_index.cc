@@ -72,7 +72,11 @@ std::vector<Candidate> KeywordIndex::search(std::string_view query, std::size_t 
   std::vector<float> scores(ids_.size());
   for (const auto& [term, count] : count_terms(analyze(query))) {
     const auto found = terms_.find(term);
-    if (found != terms_.end()) add_scores(found->second, count, scores);
+    if (found == terms_.end()) continue;
+    const double weight = count * idf(found->second);
+    for (const Posting& posting : found->second) {
+      if (deleted_[posting.slot] == 0) scores[posting.slot] += score(posting, weight);
+    }
   }
   TopK best(k);
   const auto offer = [&](std::uint32_t slot) {
@@ -86,19 +90,37 @@ std::vector<Candidate> KeywordIndex::search(std::string_view query, std::size_t 
   return best.take();
 }
 
-/// `weight` is how often the term stands in the query.
-void KeywordIndex::add_scores(const Postings& postings, double weight, std::vector<float>& scores) const {
+std::vector<std::vector<TermScore>> KeywordIndex::term_scores(std::string_view query,
+                                                              std::span<const std::int64_t> ids) const {
+  std::vector<std::vector<TermScore>> found(ids.size());
+  for (const auto& [term, count] : count_terms(analyze(query))) {
+    const auto postings = terms_.find(term);
+    if (postings == terms_.end()) continue;
+    const double weight = count * idf(postings->second);
+    for (std::size_t i = 0; i < ids.size(); ++i) {
+      const auto id = std::lower_bound(ids_.begin(), ids_.end(), ids[i]);
+      if (id == ids_.end() || *id != ids[i]) continue;
+      const auto slot = static_cast<std::uint32_t>(id - ids_.begin());
+      const auto posting = std::lower_bound(postings->second.begin(), postings->second.end(), slot,
+                                            [](const Posting& p, std::uint32_t s) { return p.slot < s; });
+      if (posting == postings->second.end() || posting->slot != slot || deleted_[slot] != 0) continue;
+      found[i].push_back({term, score(*posting, weight)});
+    }
+  }
+  return found;
+}
+
+double KeywordIndex::idf(const Postings& postings) const {
   const auto is_live = [&](const Posting& posting) { return deleted_[posting.slot] == 0; };
   const auto df = static_cast<double>(std::count_if(postings.begin(), postings.end(), is_live));
-  const auto n = static_cast<double>(live_count_);
-  const double idf = std::log(1 + (n - df + 0.5) / (df + 0.5));
-  const double mean_length = static_cast<double>(live_length_) / n;
-  for (const Posting& posting : postings) {
-    if (!is_live(posting)) continue;
-    const double tf = posting.frequency;
-    const double saturation = kK1 * (1 - kB + kB * lengths_[posting.slot] / mean_length);
-    scores[posting.slot] += static_cast<float>(weight * idf * tf / (tf + saturation));
-  }
+  return std::log(1 + (static_cast<double>(live_count_) - df + 0.5) / (df + 0.5));
+}
+
+/// `weight` is the term's idf times how often it stands in the query.
+float KeywordIndex::score(const Posting& posting, double weight) const {
+  const double mean_length = static_cast<double>(live_length_) / static_cast<double>(live_count_);
+  const double saturation = kK1 * (1 - kB + kB * lengths_[posting.slot] / mean_length);
+  return static_cast<float>(weight * posting.frequency / (posting.frequency + saturation));
 }
 
 IdList KeywordIndex::live_ids() const {

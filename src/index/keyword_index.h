@@ -2,6 +2,7 @@
 
 #include <cstddef>
 #include <cstdint>
+#include <span>
 #include <string>
 #include <string_view>
 #include <unordered_map>
@@ -32,6 +33,10 @@ class KeywordIndex {
   [[nodiscard]] std::vector<Candidate> search(std::string_view query, std::size_t k,
                                               const IdList* allowed = nullptr) const;
 
+  /// Of each of `ids`, the query's terms that it has, ascending, with their parts of its score in `search`.
+  [[nodiscard]] std::vector<std::vector<TermScore>> term_scores(std::string_view query,
+                                                                std::span<const std::int64_t> ids) const;
+
   [[nodiscard]] std::size_t size() const { return live_count_; }
   [[nodiscard]] IdList live_ids() const;
   /// The largest id in the index; 0 when there is none.
@@ -49,7 +54,8 @@ class KeywordIndex {
   using Postings = std::vector<Posting>;  // by ascending slot
 
   void drop_deleted();
-  void add_scores(const Postings& postings, double weight, std::vector<float>& scores) const;
+  [[nodiscard]] double idf(const Postings& postings) const;
+  [[nodiscard]] float score(const Posting& posting, double weight) const;
   static void load_postings(KeywordIndex& index, const IndexFile& file);
 
   std::unordered_map<std::string, Postings> terms_;

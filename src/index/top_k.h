@@ -30,6 +30,11 @@ class TopK {
     }
   }
 
+  /// Whether k are kept, so that a candidate must come before `worst` to be one of them.
+  [[nodiscard]] bool full() const { return heap_.size() == k_; }
+  /// The last of those kept, of which there must be one.
+  [[nodiscard]] const Candidate& worst() const { return heap_.front(); }
+
   /// The candidates kept, best first.
   [[nodiscard]] std::vector<Candidate> take() {
     std::sort_heap(heap_.begin(), heap_.end(), ranks_before);

@@ -7,12 +7,21 @@
 
 namespace taesr {
 
+/// Where the next row goes.
+std::byte* VectorTable::place(std::size_t slot) {
+  if (slot / kBlockRows == blocks_.size())
+    blocks_.push_back(std::make_unique_for_overwrite<std::byte[]>(kBlockRows * format_.bytes()));
+  return blocks_.back().get() + slot % kBlockRows * format_.bytes();
+}
+
 void VectorTable::append(std::int64_t id, std::span<const float> vector) {
-  const std::size_t slot = ids_.size();
-  if (slot % kBlockRows == 0)
-    blocks_.push_back(std::make_unique_for_overwrite<float[]>(kBlockRows * dimension_));
-  std::memcpy(blocks_.back().get() + slot % kBlockRows * dimension_, vector.data(),
-              dimension_ * sizeof(float));
+  format_.write(vector, place(ids_.size()));
+  ids_.push_back(id);
+  deleted_.push_back(0);
+}
+
+void VectorTable::append_row(std::int64_t id, const std::byte* row) {
+  std::memcpy(place(ids_.size()), row, format_.bytes());
   ids_.push_back(id);
   deleted_.push_back(0);
 }
@@ -22,11 +31,10 @@ void VectorTable::mark_deleted(std::uint32_t slot) {
   deleted_[slot] = 1;
 }
 
-float VectorTable::cosine(std::span<const float> query, std::size_t slot) const {
-  const float* vector = row(slot);
-  const float product = inner_product_(query.data(), vector, query.size());
-  if (query.size() == dimension_) return product;
-  const float squares = inner_product_(vector, vector, query.size());
+float VectorTable::score(std::span<const float> query, std::size_t slot) const {
+  const float product = format_.product(query.data(), row(slot), query.size());
+  if (query.size() == dimension()) return product;
+  const float squares = format_.squared_length(row(slot), query.size());
   return squares > 0 ? product / std::sqrt(squares) : 0;
 }
 
@@ -34,7 +42,7 @@ std::vector<Candidate> VectorTable::nearest(std::span<const float> query, std::s
                                             const std::vector<std::uint32_t>* slots) const {
   TopK best(k);
   const auto offer = [&](std::uint32_t slot) {
-    if (!is_deleted(slot)) best.offer({ids_[slot], cosine(query, slot)});
+    if (!is_deleted(slot)) best.offer({ids_[slot], score(query, slot)});
   };
   if (slots != nullptr) {
     for (const std::uint32_t slot : *slots) offer(slot);

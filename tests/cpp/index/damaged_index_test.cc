@@ -84,7 +84,7 @@ TEST(DamagedIndex, AGraphIsRefusedOrCanBeSearchedAndExtended) {
       ++accepted;
       const auto query = testing::random_unit_vector(random, kDimension);
       for (const std::size_t k : {1, 40, 1000}) {
-        for (const auto& [slot, score] : decoded.search(query.data(), k, nullptr))
+        for (const auto& [slot, score] : decoded.search(reinterpret_cast<const std::byte*>(query.data()), k, nullptr))
           ASSERT_LT(slot, rows.size());
       }
       if (accepted % 20 == 0) decoded.extend(more_rows);
@@ -100,7 +100,7 @@ TEST(DamagedIndex, SectionsAreRefusedOrHarmless) {
   HnswIndex dense(kDimension);
   KeywordIndex keyword;
   for (std::size_t i = 0; i < rows.size(); ++i) {
-    dense.append(rows.ids()[i], {rows.row(i), kDimension});
+    dense.append(rows.ids()[i], rows.format().read(rows.row(i)));
     keyword.append(rows.ids()[i], "printer number" + std::to_string(i) + " word" + std::to_string(i % 7));
   }
   dense.remove({3, 4});

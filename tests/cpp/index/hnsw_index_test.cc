@@ -8,6 +8,7 @@
 #include "index/top_k.h"
 #include "support/temporary_directory.h"
 #include "support/vectors.h"
+#include "taesr/errors.h"
 
 namespace taesr {
 namespace {
@@ -55,6 +56,11 @@ void expect_same(const std::vector<Candidate>& actual, const std::vector<Candida
   ASSERT_EQ(actual.size(), expected.size());
   EXPECT_GE(overlap(actual, expected) + 1, expected.size());  // the last may tie with the one after
   for (std::size_t i = 0; i < actual.size(); ++i) EXPECT_NEAR(actual[i].score, expected[i].score, 1e-5);
+}
+
+void expect_equal(const std::vector<Candidate>& a, const std::vector<Candidate>& b) {
+  ASSERT_EQ(a.size(), b.size());
+  for (std::size_t i = 0; i < a.size(); ++i) EXPECT_EQ(a[i].chunk, b[i].chunk);
 }
 
 TEST(HnswIndex, RecallsWhatAnExactSearchFinds) {
@@ -169,12 +175,14 @@ TEST(HnswIndex, KeepsToTheAllowedIds) {
       }
     }
     allowed.push_back(1 << 30);  // unknown
+    const HnswIndex::Filter filter = index.prepare(allowed);
     std::size_t found = 0;
     std::size_t wanted = 0;
     for (int i = 0; i < 50; ++i) {
       const auto query = testing::random_unit_vector(random, 16);
       const auto hits = index.search(query, 10, &allowed);
       const auto expected = reference_search(vectors, query, 10, left_out);
+      expect_equal(index.search(query, 10, filter), hits);
       ASSERT_EQ(hits.size(), expected.size());
       for (const Candidate& hit : hits) EXPECT_FALSE(left_out.contains(hit.chunk));
       found += overlap(hits, expected);
@@ -220,6 +228,155 @@ TEST(HnswIndex, EqualVectorsAreFoundInOrderOfTheirIds) {
   const auto hits = index.search(vector, 3);
   ASSERT_EQ(hits.size(), 3u);
   for (std::int64_t i = 0; i < 3; ++i) EXPECT_EQ(hits[static_cast<std::size_t>(i)].chunk, i + 1);
+}
+
+class HnswFormats : public ::testing::TestWithParam<VectorFormat> {};
+
+INSTANTIATE_TEST_SUITE_P(All, HnswFormats,
+                         ::testing::Values(VectorFormat::kFloat32, VectorFormat::kFloat16, VectorFormat::kInt8));
+
+TEST_P(HnswFormats, RecallsWhatAnExactSearchOfTheFloatsFinds) {
+  std::mt19937 random(21);
+  const Vectors vectors = testing::clustered_vectors(random, 4000, 50, 60);
+  HnswIndex index(50, {.format = GetParam()});
+  for (std::size_t i = 0; i < vectors.size(); ++i) index.append(id_of(i), vectors[i]);
+  index.link();
+  std::size_t found = 0;
+  for (int i = 0; i < 100; ++i) {
+    const auto query = testing::random_unit_vector(random, 50);
+    const auto hits = index.search(query, 10);
+    const auto expected = reference_search(vectors, query, 10);
+    found += overlap(hits, expected);
+    for (const Candidate& hit : hits) {
+      const auto& row = vectors[static_cast<std::size_t>(hit.chunk / 3)];
+      double product = 0;
+      for (std::size_t j = 0; j < 50; ++j) product += double{query[j]} * row[j];
+      EXPECT_NEAR(hit.score, product, GetParam() == VectorFormat::kInt8 ? 0.01 : 0.001);
+    }
+  }
+  EXPECT_GE(found, 930u);
+}
+
+TEST_P(HnswFormats, SurviveSavingLoadingGrowthAndCompaction) {
+  std::mt19937 random(22);
+  const Vectors vectors = testing::clustered_vectors(random, 3000, 24, 20);
+  const HnswIndexOptions options{.format = GetParam(), .graph = {.links = 8, .construction_width = 60}};
+  HnswIndex index(24, options);
+  for (std::size_t i = 0; i < vectors.size(); ++i) index.append(id_of(i), vectors[i]);
+  index.link();
+  index.remove({id_of(0), id_of(5)});
+  const testing::TemporaryDirectory directory;
+  const auto path = directory.path() / "dense.idx";
+  write_index_file(path, {IndexKind::kDense, "model", {1, 2}}, index.save());
+  HnswIndex loaded = HnswIndex::load(IndexFile(path), 24, options);
+  EXPECT_EQ(loaded.live_ids(), index.live_ids());
+  const HnswIndex compacted = index.compacted();
+  for (int i = 0; i < 20; ++i) {
+    const auto query = testing::random_unit_vector(random, 24);
+    const auto hits = index.search(query, 10);
+    expect_same(loaded.search(query, 10), hits);
+    EXPECT_EQ(compacted.search(query, 10).size(), 10u);
+  }
+  loaded.append(id_of(5000), vectors[0]);
+  loaded.link();
+  EXPECT_EQ(loaded.search(vectors[0], 1).at(0).chunk, id_of(5000));
+  if (GetParam() != VectorFormat::kFloat32) {
+    EXPECT_THROW((void)HnswIndex::load(IndexFile(path), 24), FormatError);
+  }
+}
+
+TEST(HnswIndex, InnerProductsRankVectorsOfAnyLength) {
+  std::mt19937 random(23);
+  Vectors vectors = testing::clustered_vectors(random, 3000, 16, 20);
+  for (std::size_t i = 0; i < vectors.size(); ++i) {
+    for (float& value : vectors[i]) value *= 0.5F + static_cast<float>(i % 7);
+  }
+  const HnswIndexOptions options{.metric = VectorMetric::kInnerProduct};
+  HnswIndex index(16, options);
+  for (std::size_t i = 0; i < vectors.size(); ++i) index.append(id_of(i), vectors[i]);
+  index.link();
+  std::size_t found = 0;
+  for (int i = 0; i < 50; ++i) {
+    const auto query = testing::random_unit_vector(random, 16);
+    std::vector<Candidate> all;
+    for (std::size_t j = 0; j < vectors.size(); ++j) {
+      double product = 0;
+      for (std::size_t d = 0; d < 16; ++d) product += double{query[d]} * vectors[j][d];
+      all.push_back({id_of(j), static_cast<float>(product)});
+    }
+    std::sort(all.begin(), all.end(), ranks_before);
+    all.resize(10);
+    found += overlap(index.search(query, 10), all);
+  }
+  EXPECT_GE(found, 450u);
+  const testing::TemporaryDirectory directory;
+  write_index_file(directory.path() / "i", {IndexKind::kDense, "model", {1, 2}}, index.save());
+  EXPECT_NO_THROW((void)HnswIndex::load(IndexFile(directory.path() / "i"), 16, options));
+  EXPECT_THROW((void)HnswIndex::load(IndexFile(directory.path() / "i"), 16), FormatError);
+}
+
+TEST(HnswIndex, OptionsOutOfRangeAreRefusedAndOthersMustBeThoseOfTheFile) {
+  EXPECT_THROW(HnswIndex(4, {.graph = {.links = 1}}), InvalidArgument);
+  EXPECT_THROW(HnswIndex(4, {.graph = {.links = 129}}), InvalidArgument);
+  EXPECT_THROW(HnswIndex(4, {.graph = {.construction_width = 0}}), InvalidArgument);
+  EXPECT_THROW(HnswIndex(4, {.graph = {.search_width = 10001}}), InvalidArgument);
+  std::mt19937 random(24);
+  const Vectors vectors = testing::clustered_vectors(random, 2500, 8, 5);
+  const testing::TemporaryDirectory directory;
+  write_index_file(directory.path() / "i", {IndexKind::kDense, "model", {1, 2}}, make_index(vectors, 8).save());
+  EXPECT_THROW((void)HnswIndex::load(IndexFile(directory.path() / "i"), 8, {.graph = {.links = 8}}), FormatError);
+}
+
+TEST(HnswIndex, AFilterFromBeforeAChangeIsRefused) {
+  HnswIndex index(2);
+  index.append(1, std::vector<float>{1, 0});
+  const HnswIndex::Filter filter = index.prepare({1});
+  index.append(2, std::vector<float>{0, 1});
+  EXPECT_THROW((void)index.search(std::vector<float>{1, 0}, 1, filter), InvalidArgument);
+}
+
+TEST(HnswIndex, WiderSearchesFindMore) {
+  std::mt19937 random(25);
+  Vectors vectors;
+  for (int i = 0; i < 4000; ++i) vectors.push_back(testing::random_unit_vector(random, 64));
+  std::size_t previous = 0;
+  for (const std::size_t width : {20, 100, 800}) {
+    HnswIndex index(64, {.graph = {.links = 8, .construction_width = 50, .search_width = width}});
+    for (std::size_t i = 0; i < vectors.size(); ++i) index.append(id_of(i), vectors[i]);
+    index.link();
+    std::mt19937 asking(26);
+    std::size_t found = 0;
+    for (int i = 0; i < 40; ++i) {
+      const auto query = testing::random_unit_vector(asking, 64);
+      found += overlap(index.search(query, 10), reference_search(vectors, query, 10));
+    }
+    EXPECT_GT(found, previous) << "width " << width;
+    previous = found;
+  }
+}
+
+TEST(HnswIndex, LinkingReportsProgressAndStopsWhereThatThrows) {
+  std::mt19937 random(27);
+  const Vectors vectors = testing::clustered_vectors(random, 3000, 8, 5);
+  HnswIndex index(8);
+  for (std::size_t i = 0; i < vectors.size(); ++i) index.append(id_of(i), vectors[i]);
+  EXPECT_THROW(index.link([](std::size_t, std::size_t) { throw std::runtime_error("stop"); }), std::runtime_error);
+  EXPECT_EQ(index.search(vectors[4], 1).at(0).chunk, id_of(4));  // exact while there is no graph
+  std::vector<std::size_t> reported;
+  index.link([&](std::size_t done, std::size_t total) {
+    EXPECT_EQ(total, 2999u);
+    reported.push_back(done);
+  });
+  EXPECT_EQ(reported, (std::vector<std::size_t>{1024, 2048, 2999}));
+}
+
+TEST(HnswIndex, VectorsThatAFormatCannotHoldAreRefusedAndLeaveTheIndexAsItWas) {
+  HnswIndex index(2, {.format = VectorFormat::kFloat16, .metric = VectorMetric::kInnerProduct});
+  EXPECT_THROW(index.append(1, std::vector<float>{1e6F, 0}), InvalidArgument);
+  EXPECT_THROW(index.append(1, std::vector<float>{NAN, 0}), InvalidArgument);
+  EXPECT_EQ(index.size(), 0u);
+  index.append(1, std::vector<float>{3, 4});
+  EXPECT_FLOAT_EQ(index.search(std::vector<float>{1, 1}, 5).at(0).score, 7);
 }
 
 }  // namespace
