@@ -31,6 +31,7 @@ import taesr
 from taesr.answer import confidence
 from taesr.answer.bot import POOL
 from taesr.answer.evidence import read
+from taesr.evaluation.plots import require_matplotlib
 
 READ = 6  # passages, as AnswerOptions.k
 # Weight of each kind of question in the fit; the answerable and the other ones add up to the same.
@@ -213,6 +214,30 @@ def report(kinds: npt.NDArray[np.str_], labels: Floats, scores: Floats) -> dict[
     return figures
 
 
+def draw_roc(path: Path, kinds: npt.NDArray[np.str_], labels: Floats, scores: Floats) -> None:
+    """Draw the ROC curve of the answerable questions against each kind of unanswerable ones, as PNG."""
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(5, 5), layout="constrained")
+    axes = figure.add_subplot()
+    positive = np.sort(scores[labels == 1])
+    for kind in ("off topic", "left out", "adversarial"):
+        negative = np.sort(scores[(kinds == kind) & (labels == 0)])
+        if len(negative) == 0:
+            continue
+        cuts = np.r_[-np.inf, np.unique(scores), np.inf]
+        kept = 1 - np.searchsorted(positive, cuts) / len(positive)
+        let_through = 1 - np.searchsorted(negative, cuts) / len(negative)
+        auc = area_under_roc(positive, negative)
+        axes.plot(let_through, kept, label=f"{kind}: AUC {auc:.3f}, {len(negative)} questions")
+    axes.plot([0, 1], [0, 1], ":", color="#999999")
+    axes.set_xlabel("unanswerable questions that are answered")
+    axes.set_ylabel("answerable questions that are answered")
+    axes.spines[["top", "right"]].set_visible(False)
+    axes.legend(fontsize="small", frameon=False)
+    figure.savefig(path, dpi=130, metadata={"Software": None})
+
+
 def answered(scores: Floats) -> dict[str, float]:
     """Share of the questions that a bot with this threshold answers."""
     return {str(threshold): round(float((scores >= threshold).mean()), 4) for threshold in THRESHOLDS}
@@ -254,7 +279,10 @@ def main() -> None:
     )
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--write", action="store_true", help="store the model in the package")
+    parser.add_argument("--plot", type=Path, help="draw the ROC curves to this PNG file")
     arguments = parser.parse_args()
+    if arguments.plot:
+        require_matplotlib()
 
     draw = random.Random(arguments.seed)
     encoder = taesr.Encoder.load()
@@ -287,6 +315,8 @@ def main() -> None:
     }
     text = json.dumps(stored, indent=2)
     print(text)
+    if arguments.plot:
+        draw_roc(arguments.plot, kinds[~train], labels[~train], scores)
     if arguments.write:
         Path(confidence.__file__).with_name("confidence.json").write_text(text + "\n", encoding="utf-8")
 

@@ -1,12 +1,16 @@
 #pragma once
 
 #include <cstddef>
+#include <cstdint>
 #include <map>
+#include <optional>
+#include <span>
 #include <string>
 #include <vector>
 
 #include "taesr/collection.h"
 #include "taesr/export.h"
+#include "taesr/fusion.h"
 
 namespace taesr {
 
@@ -21,23 +25,45 @@ struct SearchOptions {
   SearchMode mode = SearchMode::kHybrid;
   std::string depth = "auto";       // of the query's embedding
   std::size_t dim = 0;              // Matryoshka prefix used for the dense head; 0: all
-  std::size_t candidates = 100;     // taken from each head before fusion; at least k
-  double rrf_k = 60;                // of reciprocal rank fusion
-  Collection::Filter filter;
+  std::size_t candidates = 0;       // taken from each head before fusion; 0: 100, or k if that is more
+  FusionOptions fusion = {};        // of a hybrid search; weighted fusion scores all candidates by all heads
+  /// Maximal marginal relevance (Carbonell and Goldstein 1998) among the candidates, 0 to 1: 1 orders by
+  /// relevance alone, lower values prefer passages that differ from those before them.
+  std::optional<double> mmr = {};
+  /// Neighbours, 0 to 100, on either side of a hit in the same section that are joined with it; hits whose
+  /// passages then touch become one.
+  std::size_t expand = 0;
+  /// Progressive search, 0 to 1, in place of `depth`: the query is embedded at depth easy, and again at
+  /// depth hard only where the best candidates are hardly better than those that follow. About this share
+  /// of queries takes the second step; at 1 all do, without the first.
+  std::optional<double> effort = {};
+  bool explain = false;  // fills in what Explanation holds
+  Collection::Filter filter = {};
 };
 
-/// One result. `ranks` and `scores` are by head ("dense", "keyword"), ranks from 1, and only of the
-/// heads that returned the chunk. `score` is the head's own for one head and the fused one for hybrid.
+/// Why a hit stands where it does.
+struct Explanation {
+  std::map<std::string, double> contributions;  // by head; added in this order they are the fused score
+  std::vector<TermScore> terms;                 // shared with the query, with their parts of the BM25 score
+  int depth = 0;                                // recursions of the passage's embedding
+  std::optional<double> redundancy;             // with mmr: its largest cosine with an earlier hit
+};
+
+/// One result. `ranks` and `scores` are by head ("dense", "keyword"), ranks from 1, and only of the heads
+/// that returned the chunk, except that weighted fusion has scores of all heads. `score` is the head's own
+/// for one head and the fused one for hybrid.
 struct Hit {
-  StoredChunk chunk;
+  StoredChunk chunk;                  // with `expand`, text and offsets of all that was joined
   double score = 0;
   std::map<std::string, std::size_t> ranks;
   std::map<std::string, double> scores;
+  std::vector<std::int64_t> joined;   // with `expand`: ids of the chunks in it, ascending
+  std::optional<Explanation> explanation;
 };
 
 /// What a search cost, in milliseconds.
 struct SearchTimings {
-  double encode = 0;
+  double encode = 0;  // of a batch, this query's share
   double retrieve = 0;
   double total = 0;
 };
@@ -48,14 +74,15 @@ struct SearchResult {
   SearchTimings timings;
 };
 
-/// Searches `collection`: the query is embedded by the collection's own embedder, each head returns
-/// its candidates, and hybrid fuses them by reciprocal rank (Cormack et al. 2009).
+/// Searches `collection`: the query is embedded by the collection's own embedder, each head returns its
+/// candidates, and hybrid fuses them. Throws InvalidArgument for options out of range.
 [[nodiscard]] TAESR_API SearchResult search(const Collection& collection, const std::string& query,
                                             const SearchOptions& options = {});
 
-/// Reciprocal rank fusion: score(c) = sum over lists of 1 / (k + rank of c), ranks from 1.
-/// Ties are broken by the smaller chunk id. Lists are best first.
-[[nodiscard]] TAESR_API std::vector<Candidate> fuse_by_rank(const std::vector<std::vector<Candidate>>& lists,
-                                                            double k);
+/// The same for many queries: they are embedded together and then searched on several threads. `options`
+/// are one for all or one for each. An error stops the batch.
+[[nodiscard]] TAESR_API std::vector<SearchResult> search_batch(const Collection& collection,
+                                                               std::span<const std::string> queries,
+                                                               std::span<const SearchOptions> options);
 
 }  // namespace taesr

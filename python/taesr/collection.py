@@ -1,20 +1,28 @@
 """Documents, their chunks and embeddings in one directory, and the search over them."""
 
 import dataclasses
+import datetime
 import json
 import os
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Literal, Self
+from typing import TYPE_CHECKING, Self
 
+from taesr import searching
 from taesr._native import core
 from taesr.document import Document, Scalar, Section
-from taesr.encoder import Encoder, clean_text
+from taesr.encoder import Encoder
 from taesr.errors import InvalidArgument
+from taesr.filters import to_filter
+from taesr.hits import Hit, SearchResult
+from taesr.maintenance import choose_snapshot
+from taesr.searching import Fusion, Mode, SearchOptions
 from taesr.text import to_native
 
-Mode = Literal["hybrid", "dense", "keyword"]
+if TYPE_CHECKING:
+    from taesr.retrieval import FusionWeights
+
 Progress = Callable[[int, int], None]
 
 # Documents travel to the store in batches of about this many bytes: large enough for full batches of
@@ -25,51 +33,6 @@ _SAME_ID = (
     "the collection has a document '{id}' already, of '{other}': ingest their common folder, "
     "or keep them in two collections"
 )
-
-
-@dataclasses.dataclass(frozen=True, slots=True)
-class Hit:
-    """One chunk that a search found.
-
-    Attributes
-    ----------
-    document, title, source, metadata
-        Of the document: its id, title, where a person can open it, and its values.
-    section, text, begin, end
-        Headings above the chunk, its text, and its bytes in the document's UTF-8 text.
-    score
-        The head's own score, or the fused one of a hybrid search; higher is better.
-    ranks, scores
-        By head ("dense": cosine, "keyword": BM25), of the heads that found it; ranks from 1.
-    """
-
-    document: str
-    title: str
-    source: str
-    metadata: dict[str, Scalar]
-    section: str
-    text: str
-    begin: int
-    end: int
-    score: float
-    ranks: dict[str, int]
-    scores: dict[str, float]
-    chunk_id: int
-
-
-@dataclasses.dataclass(frozen=True, slots=True)
-class SearchResult:
-    """Hits, best first; recursions used for the query (0: none needed); milliseconds by stage."""
-
-    hits: list[Hit]
-    depth: int
-    timings: dict[str, float]
-
-    def __iter__(self) -> Iterator[Hit]:
-        return iter(self.hits)
-
-    def __len__(self) -> int:
-        return len(self.hits)
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -123,6 +86,7 @@ class Collection:
         encoder: Encoder | None = None,
         create: bool = True,
         read_only: bool = False,
+        compact_beyond: float = 0.3,
     ) -> Self:
         """Open a collection, or make a new one.
 
@@ -134,6 +98,9 @@ class Collection:
             Make the directory when there is none.
         read_only
             Search beside a writer; nothing on the disk is changed.
+        compact_beyond
+            A writer compacts the database by itself once deletions have left more than this share of
+            its file unused; 1: never.
 
         Raises
         ------
@@ -146,7 +113,11 @@ class Collection:
         """
         encoder = encoder or Encoder.load()
         native = core.Collection.open(
-            Path(directory), encoder.native, create=create and not read_only, read_only=read_only
+            Path(directory),
+            encoder.native,
+            create=create and not read_only,
+            read_only=read_only,
+            compact_beyond=compact_beyond,
         )
         return cls(native, encoder)
 
@@ -258,9 +229,48 @@ class Collection:
         gone = _vanished(stored.values(), roots, seen)
         return dataclasses.replace(report, removed=self.remove(gone) if gone else 0)
 
-    def remove(self, ids: Iterable[str]) -> int:
-        """Remove documents by id; unknown ids are ignored. Returns how many there were."""
-        return self.native.remove(list(ids))
+    def remove(
+        self,
+        ids: Iterable[str] = (),
+        *,
+        filter: Mapping[str, Scalar] | None = None,  # noqa: A002 - as in `search`
+    ) -> int:
+        """Remove documents by id (unknown ones are ignored) or by metadata; returns how many there were."""
+        ids = list(ids)
+        if filter is None:
+            return self.native.remove(ids)
+        if ids:
+            raise InvalidArgument("ids and a filter at once; remove by one after the other")
+        return self.native.remove_matching(to_filter(filter))
+
+    def update_metadata(self, name: str, metadata: Mapping[str, Scalar]) -> bool:
+        """Give the document with this id other metadata without embedding it again.
+
+        Returns
+        -------
+        False when there is no such document.
+        """
+        return self.native.update_metadata(name, json.dumps(dict(metadata), allow_nan=False))
+
+    def compact(self) -> core.CompactReport:
+        """Give back the space of what was deleted and make the indexes anew."""
+        return self.native.compact()
+
+    def create_snapshot(self, *, keep: int = 0) -> core.Snapshot:
+        """Keep a copy of all rows in the collection's folder, then drop the oldest beyond `keep`; 0: none."""
+        if keep < 0:
+            raise InvalidArgument(f"keep is {keep}; allowed: 0 (all) or a number of snapshots")
+        return self.native.create_snapshot(keep=keep)
+
+    def snapshots(self) -> list[core.Snapshot]:
+        """Snapshots, oldest first."""
+        return self.native.snapshots()
+
+    def restore_snapshot(
+        self, name: str | None = None, *, at: datetime.datetime | None = None
+    ) -> core.Snapshot:
+        """Put a snapshot in place of everything here, as `taesr.maintenance.restore_snapshot` does."""
+        return self.native.restore_snapshot(choose_snapshot(self.snapshots(), name, at))
 
     def search(
         self,
@@ -271,37 +281,51 @@ class Collection:
         depth: str | int = "auto",
         dim: int | None = None,
         filter: Mapping[str, Scalar] | None = None,  # noqa: A002 - the field's word for it
+        fusion: Fusion | None = None,
+        weights: "Mapping[str, float] | FusionWeights | str | Path | None" = None,
+        rrf_k: float = 60.0,
+        mmr: float | None = None,
+        expand: int = 0,
+        effort: float | None = None,
+        explain: bool = False,
     ) -> SearchResult:
-        """Find the chunks that answer `query`.
+        """Find the chunks that answer `query`. Parameters are the fields of `SearchOptions`."""
+        options = SearchOptions(
+            k=k,
+            mode=mode,
+            depth=depth,
+            dim=dim,
+            filter=filter,
+            fusion=fusion,
+            weights=weights,
+            rrf_k=rrf_k,
+            mmr=mmr,
+            expand=expand,
+            effort=effort,
+            explain=explain,
+        )
+        return self.search_batch([query], options)[0]
+
+    def search_batch(
+        self, queries: Sequence[str], options: SearchOptions | Sequence[SearchOptions] | None = None
+    ) -> list[SearchResult]:
+        """Search for many queries: embedded together, then searched on several threads.
 
         Parameters
         ----------
-        k
-            Most hits, 1 to 10,000; fewer when there are fewer.
-        mode
-            "dense" (cosine of embeddings), "keyword" (BM25) or "hybrid" (both, fused by reciprocal
-            rank with k = 60; Cormack et al. 2009).
-        depth
-            Recursions of the query's embedding.
-        dim
-            Compare only this prefix of the vectors; None for all.
-        filter
-            Only documents whose metadata has these values.
+        queries
+            What is blank finds nothing.
+        options
+            One for all, or one for each query.
+
+        Raises
+        ------
+        InvalidArgument
+            Names the option that is out of range; nothing is searched then.
         """
-        if dim is not None and not 1 <= dim <= self.encoder.dimension:
-            raise InvalidArgument(f"dim is {dim}; allowed: 1 to {self.encoder.dimension}")
-        if not isinstance(k, int) or k < 1:
-            raise InvalidArgument(f"k is {k}; allowed: 1 to 10000")
-        result = self.native.search(
-            clean_text(query),
-            k=k,
-            mode=mode,
-            depth=str(depth),
-            dim=dim or 0,
-            candidates=max(k, 100),
-            filter={key: _filter_text(value) for key, value in (filter or {}).items()},
-        )
-        return SearchResult([_to_hit(hit) for hit in result.hits], result.depth, result.timings)
+        options = options or SearchOptions()
+        each = [options] if isinstance(options, SearchOptions) else list(options)
+        return searching.run(self.native, self.encoder, queries, each)
 
     def documents(self) -> list[core.DocumentInfo]:
         """Id, title, source, content hash and number of chunks of every document."""
@@ -334,7 +358,7 @@ class Collection:
 
     @property
     def notes(self) -> list[str]:
-        """What opening did beyond opening, such as rebuilding a damaged index; one sentence each."""
+        """What was done beyond what was asked for, such as rebuilding a damaged index; one sentence each."""
         return self.native.notes
 
     @property
@@ -385,29 +409,6 @@ def _vanished(stored: Iterable[core.DocumentInfo], roots: Sequence[str | Path], 
     ]
 
 
-def _to_hit(hit: Any) -> Hit:
-    chunk = hit.chunk
-    return Hit(
-        document=chunk.document,
-        title=chunk.title,
-        source=chunk.source,
-        metadata=json.loads(chunk.metadata),
-        section=chunk.section,
-        text=chunk.text,
-        begin=chunk.begin,
-        end=chunk.end,
-        score=hit.score,
-        ranks=hit.ranks,
-        scores=hit.scores,
-        chunk_id=chunk.id,
-    )
-
-
-def _filter_text(value: Scalar) -> str:
-    """Metadata values compare as the text that JSON writes for them; strings as they are."""
-    return value if isinstance(value, str) else json.dumps(value)
-
-
 def _sum(a: IngestReport, b: IngestReport) -> IngestReport:
     return dataclasses.replace(
         a,
@@ -416,3 +417,6 @@ def _sum(a: IngestReport, b: IngestReport) -> IngestReport:
         unchanged=a.unchanged + b.unchanged,
         chunks=a.chunks + b.chunks,
     )
+
+
+__all__ = ["Collection", "Hit", "IngestReport", "Mode", "Progress", "SearchOptions", "SearchResult"]

@@ -2,32 +2,30 @@
 
 #include <algorithm>
 #include <chrono>
+#include <cmath>
+#include <thread>
 #include <unordered_map>
 
 #include "core/utf8.h"
+#include "index/distance.h"
+#include "index/parallel.h"
 #include "index/unicode.h"
+#include "retrieval/diversify.h"
+#include "retrieval/effort.h"
+#include "retrieval/passages.h"
+#include "retrieval/query_vectors.h"
+#include "retrieval/search_options.h"
 #include "taesr/errors.h"
 
 namespace taesr {
 namespace {
 
-constexpr std::size_t kMaxK = 10000;
-
 using Clock = std::chrono::steady_clock;
+
+constexpr std::size_t kCandidates = 100;  // of each head
 
 double milliseconds_since(Clock::time_point start) {
   return std::chrono::duration<double, std::milli>(Clock::now() - start).count();
-}
-
-void check_options(const SearchOptions& options, const Collection& collection) {
-  if (options.k < 1 || options.k > kMaxK) {
-    throw InvalidArgument("k is " + std::to_string(options.k) + "; it must be 1 to " + std::to_string(kMaxK));
-  }
-  const std::size_t dimension = collection.embedder().dimension();
-  if (options.dim > dimension) {
-    throw InvalidArgument("dim is " + std::to_string(options.dim) + "; it must be 0 (all) or 1 to " +
-                          std::to_string(dimension));
-  }
 }
 
 /// The query as valid UTF-8 without NUL bytes: what is neither becomes a replacement character or a space.
@@ -43,82 +41,241 @@ std::string clean_query(const std::string& query) {
 
 bool is_blank(const std::string& text) { return text.find_first_not_of(" \t\r\n") == std::string::npos; }
 
-/// A head's name and its candidates, best first.
-struct HeadResult {
-  const char* head;
-  std::vector<Candidate> candidates;
-};
-
-HeadResult search_dense_head(const Collection& collection, const std::string& query, std::size_t count,
-                             const SearchOptions& options, SearchResult& result) {
-  const Clock::time_point start = Clock::now();
-  const Embeddings made = collection.embedder().embed(std::span(&query, 1), Role::kQuery, options.depth);
-  if (made.vectors.rows != 1) throw InvalidArgument("the embedder returned no vector for the query");
-  if (!made.depths.empty()) result.depth = made.depths.front();
-  result.timings.encode = milliseconds_since(start);
-  std::span<const float> vector = made.vectors.row(0);
-  if (options.dim > 0) vector = vector.first(options.dim);
-  return {"dense", collection.search_dense(vector, count, options.filter)};
+/// Cosine of a query with a stored vector, over the query's values.
+float cosine(std::span<const float> query, std::span<const float> vector) {
+  const InnerProduct product = best_inner_product();
+  const float length = std::sqrt(product(query.data(), query.data(), query.size()) *
+                                 product(vector.data(), vector.data(), query.size()));
+  return length > 0 ? product(query.data(), vector.data(), query.size()) / length : 0;
 }
 
-/// Hits for the best candidates, with what each head said about them.
-std::vector<Hit> make_hits(const Collection& collection, const std::vector<Candidate>& best,
-                           const std::vector<HeadResult>& heads) {
-  std::vector<std::int64_t> ids;
-  std::unordered_map<std::int64_t, double> scores;
-  for (const Candidate& candidate : best) {
-    ids.push_back(candidate.chunk);
-    scores[candidate.chunk] = candidate.score;
+/// One query's way from text to hits.
+class Search {
+ public:
+  Search(const Collection& collection, const std::string& query, const SearchOptions& options)
+      : collection_(collection), options_(options) {
+    query_.text = clean_query(query);
+    query_.depth = options.depth;
+    if (options.effort) query_.depth = *options.effort < 1 ? "easy" : "hard";
+    asked_ = !is_blank(query_.text);
   }
-  std::vector<Hit> hits;
-  std::unordered_map<std::int64_t, std::size_t> position;
-  for (StoredChunk& chunk : collection.chunks(ids)) {
-    position[chunk.id] = hits.size();
-    const double score = scores[chunk.id];
-    hits.push_back({std::move(chunk), score, {}, {}});
+
+  /// The query where it has to be embedded, or null.
+  [[nodiscard]] QueryVector* to_embed() {
+    return asked_ && options_.mode != SearchMode::kKeyword ? &query_ : nullptr;
   }
-  for (const HeadResult& head : heads) {
-    for (std::size_t i = 0; i < head.candidates.size(); ++i) {
-      const auto found = position.find(head.candidates[i].chunk);
-      if (found == position.end()) continue;
-      hits[found->second].ranks[head.head] = i + 1;
-      hits[found->second].scores[head.head] = head.candidates[i].score;
+
+  /// The same for the second step of a progressive search, once the first was embedded.
+  [[nodiscard]] QueryVector* to_embed_again() {
+    if (to_embed() == nullptr || !options_.effort || *options_.effort >= 1) return nullptr;
+    const Clock::time_point start = Clock::now();
+    find_dense();
+    milliseconds_ += milliseconds_since(start);
+    if (!margin_is_thin(lists_.front().candidates, *options_.effort)) return nullptr;
+    lists_.clear();
+    query_.depth = "hard";
+    return &query_;
+  }
+
+  [[nodiscard]] SearchResult run();
+
+ private:
+  [[nodiscard]] std::size_t pool() const;
+  void find_dense();
+  void find_all();
+  void complete(HeadList& list, std::span<const std::int64_t> ids) const;
+  [[nodiscard]] std::vector<FusedCandidate> fused();
+  [[nodiscard]] std::vector<Hit> chosen(std::vector<FusedCandidate> ranked) const;
+  void describe(Hit& hit, const FusedCandidate& candidate) const;
+  void explain(std::vector<Hit>& hits, const std::vector<FusedCandidate>& candidates) const;
+
+  const Collection& collection_;
+  const SearchOptions& options_;
+  QueryVector query_;
+  bool asked_ = false;
+  double milliseconds_ = 0;         // of retrieval before `run`
+  std::vector<HeadList> lists_;     // what each head found, by name
+  std::vector<HeadList> complete_;  // with weighted fusion, the same with the others' candidates
+};
+
+/// Candidates to take from each head: more than k where the final order is another than theirs.
+std::size_t Search::pool() const {
+  const bool reordered = options_.mode == SearchMode::kHybrid || options_.mmr || options_.expand > 0;
+  if (!reordered) return options_.k;
+  return options_.candidates > 0 ? options_.candidates : std::max(kCandidates, options_.k);
+}
+
+void Search::find_dense() {
+  std::span<const float> vector = query_.values;
+  if (options_.dim > 0) vector = vector.first(options_.dim);
+  std::size_t count = pool();
+  if (options_.effort) count = std::max(count, kMarginAt + 1);
+  lists_.push_back({"dense", collection_.search_dense(vector, count, options_.filter)});
+}
+
+void Search::find_all() {
+  if (lists_.empty() && options_.mode != SearchMode::kKeyword) find_dense();
+  if (options_.mode != SearchMode::kDense) {
+    lists_.push_back({"keyword", collection_.search_keyword(query_.text, pool(), options_.filter)});
+  }
+}
+
+/// Adds the head's scores of further chunks.
+void Search::complete(HeadList& list, std::span<const std::int64_t> ids) const {
+  if (list.head == "dense") {
+    std::span<const float> vector = query_.values;
+    if (options_.dim > 0) vector = vector.first(options_.dim);
+    const Matrix vectors = collection_.embeddings(ids).vectors;
+    for (std::size_t i = 0; i < ids.size(); ++i) {
+      list.candidates.push_back({ids[i], cosine(vector, vectors.row(i).first(vector.size()))});
     }
+    return;
+  }
+  const auto terms = collection_.keyword_terms(query_.text, ids);
+  for (std::size_t i = 0; i < ids.size(); ++i) {
+    float score = 0;
+    for (const TermScore& term : terms[i]) score += term.score;
+    list.candidates.push_back({ids[i], score});
+  }
+}
+
+std::vector<FusedCandidate> Search::fused() {
+  if (lists_.size() == 1) {
+    std::vector<FusedCandidate> ranked;
+    for (const auto& [chunk, score] : lists_.front().candidates) ranked.push_back({chunk, score, {score}});
+    return ranked;
+  }
+  if (options_.fusion.method == FusionMethod::kReciprocalRank) return fuse(lists_, options_.fusion);
+  complete_ = lists_;
+  const std::vector<std::int64_t> all = standard_scores(lists_).chunks;
+  for (HeadList& list : complete_) {
+    std::vector<std::int64_t> known;
+    for (const Candidate& candidate : list.candidates) known.push_back(candidate.chunk);
+    std::sort(known.begin(), known.end());
+    std::vector<std::int64_t> missing;
+    std::set_difference(all.begin(), all.end(), known.begin(), known.end(), std::back_inserter(missing));
+    complete(list, missing);
+  }
+  return fuse(complete_, options_.fusion);
+}
+
+/// Fills in what the heads said about a hit.
+void Search::describe(Hit& hit, const FusedCandidate& candidate) const {
+  hit.score = candidate.score;
+  const auto is_it = [&](const Candidate& found) { return found.chunk == candidate.chunk; };
+  for (const HeadList& list : lists_) {
+    const auto found = std::ranges::find_if(list.candidates, is_it);
+    if (found == list.candidates.end()) continue;
+    hit.ranks[list.head] = static_cast<std::size_t>(found - list.candidates.begin()) + 1;
+    hit.scores[list.head] = found->score;
+  }
+  for (const HeadList& list : complete_) {
+    const auto found = std::ranges::find_if(list.candidates, is_it);
+    if (found != list.candidates.end()) hit.scores[list.head] = found->score;
+  }
+}
+
+void Search::explain(std::vector<Hit>& hits, const std::vector<FusedCandidate>& candidates) const {
+  std::vector<std::int64_t> ids;
+  for (const Hit& hit : hits) ids.push_back(hit.chunk.id);
+  auto terms = collection_.keyword_terms(query_.text, ids);
+  const std::vector<int> depths = collection_.embeddings(ids).depths;
+  for (std::size_t i = 0; i < hits.size(); ++i) {
+    Explanation& explanation = hits[i].explanation ? *hits[i].explanation : hits[i].explanation.emplace();
+    const auto candidate = std::ranges::find(candidates, hits[i].chunk.id, &FusedCandidate::chunk);
+    for (std::size_t l = 0; l < lists_.size(); ++l) {
+      explanation.contributions[lists_[l].head] = candidate->shares[l];
+    }
+    explanation.terms = std::move(terms[i]);
+    explanation.depth = depths[i];
+  }
+}
+
+/// The k best of `ranked`, in order: diversified, joined with their neighbours and explained as asked for.
+std::vector<Hit> Search::chosen(std::vector<FusedCandidate> ranked) const {
+  std::unordered_map<std::int64_t, double> redundancy;
+  const std::size_t wanted = options_.expand > 0 ? ranked.size() : options_.k;
+  if (options_.mmr) {
+    ranked.resize(std::min(ranked.size(), std::max(pool(), options_.k)));
+    std::vector<std::int64_t> ids;
+    std::vector<double> scores;
+    for (const FusedCandidate& candidate : ranked) {
+      ids.push_back(candidate.chunk);
+      scores.push_back(candidate.score);
+    }
+    std::vector<FusedCandidate> diverse;
+    const Matrix vectors = collection_.embeddings(ids).vectors;
+    for (const auto& [position, largest_cosine] : diversify(scores, vectors, *options_.mmr, wanted)) {
+      diverse.push_back(std::move(ranked[position]));
+      redundancy[diverse.back().chunk] = largest_cosine;
+    }
+    ranked = std::move(diverse);
+  }
+  ranked.resize(std::min(ranked.size(), wanted));
+  std::vector<std::int64_t> ids;
+  for (const FusedCandidate& candidate : ranked) ids.push_back(candidate.chunk);
+  std::vector<Hit> hits;
+  if (options_.expand > 0) {
+    for (JoinedPassage& passage : join_neighbours(collection_, ids, options_.expand, options_.k)) {
+      hits.push_back({std::move(passage.chunk), 0, {}, {}, std::move(passage.members), {}});
+    }
+  } else {
+    for (StoredChunk& chunk : collection_.chunks(ids)) hits.push_back({std::move(chunk), 0, {}, {}, {}, {}});
+  }
+  for (Hit& hit : hits) describe(hit, *std::ranges::find(ranked, hit.chunk.id, &FusedCandidate::chunk));
+  if (!options_.explain) return hits;
+  explain(hits, ranked);
+  if (options_.mmr) {
+    for (Hit& hit : hits) hit.explanation->redundancy = redundancy.at(hit.chunk.id);
   }
   return hits;
 }
 
-}  // namespace
-
-SearchMode parse_search_mode(const std::string& name) {
-  if (name == "dense") return SearchMode::kDense;
-  if (name == "keyword") return SearchMode::kKeyword;
-  if (name == "hybrid") return SearchMode::kHybrid;
-  throw InvalidArgument("search mode '" + name + "'; it must be dense, keyword or hybrid");
+SearchResult Search::run() {
+  SearchResult result;
+  if (!asked_) return result;  // nothing is asked for
+  const Clock::time_point start = Clock::now();
+  find_all();
+  result.hits = chosen(fused());
+  result.depth = query_.used_depth;
+  result.timings.encode = query_.milliseconds;
+  result.timings.retrieve = milliseconds_ + milliseconds_since(start);
+  result.timings.total = result.timings.encode + result.timings.retrieve;
+  return result;
 }
 
+}  // namespace
+
 SearchResult search(const Collection& collection, const std::string& query, const SearchOptions& options) {
-  const Clock::time_point start = Clock::now();
-  check_options(options, collection);
-  const std::string text = clean_query(query);
-  SearchResult result;
-  if (is_blank(text)) return result;  // nothing is asked for
-  const bool fused = options.mode == SearchMode::kHybrid;
-  const std::size_t count = fused ? std::max(options.candidates, options.k) : options.k;
-  std::vector<HeadResult> heads;
-  if (options.mode != SearchMode::kKeyword) {
-    heads.push_back(search_dense_head(collection, text, count, options, result));
+  return std::move(search_batch(collection, std::span(&query, 1), std::span(&options, 1)).front());
+}
+
+std::vector<SearchResult> search_batch(const Collection& collection, std::span<const std::string> queries,
+                                       std::span<const SearchOptions> options) {
+  if (options.size() != 1 && options.size() != queries.size()) {
+    throw InvalidArgument(std::to_string(options.size()) + " options for " + std::to_string(queries.size()) +
+                          " queries; give one for all or one for each");
   }
-  if (options.mode != SearchMode::kDense) {
-    heads.push_back({"keyword", collection.search_keyword(text, count, options.filter)});
+  for (const SearchOptions& each : options) check_search_options(each, collection);
+  std::vector<Search> searches;
+  searches.reserve(queries.size());
+  for (std::size_t i = 0; i < queries.size(); ++i) {
+    searches.emplace_back(collection, queries[i], options[options.size() == 1 ? 0 : i]);
   }
-  std::vector<Candidate> best = heads.front().candidates;
-  if (fused) best = fuse_by_rank({heads[0].candidates, heads[1].candidates}, options.rrf_k);
-  if (best.size() > options.k) best.resize(options.k);
-  result.hits = make_hits(collection, best, heads);
-  result.timings.total = milliseconds_since(start);
-  result.timings.retrieve = result.timings.total - result.timings.encode;
-  return result;
+  std::vector<QueryVector*> to_embed;
+  for (Search& search : searches) to_embed.push_back(search.to_embed());
+  std::erase(to_embed, nullptr);
+  embed_queries(collection.embedder(), to_embed);
+  const std::size_t threads =
+      std::min<std::size_t>(std::max(1u, std::thread::hardware_concurrency()), queries.size());
+  to_embed.assign(searches.size(), nullptr);
+  parallel_for(0, searches.size(), threads,
+               [&](std::size_t i) { to_embed[i] = searches[i].to_embed_again(); });
+  std::erase(to_embed, nullptr);
+  embed_queries(collection.embedder(), to_embed);
+  std::vector<SearchResult> results(searches.size());
+  parallel_for(0, searches.size(), threads, [&](std::size_t i) { results[i] = searches[i].run(); });
+  return results;
 }
 
 }  // namespace taesr

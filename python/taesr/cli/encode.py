@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import BinaryIO, NamedTuple
 
-from taesr.cli import opening, options
+from taesr.cli import options
 from taesr.cli.output import note
 from taesr.cli.progress import Progress
 from taesr.cli.vectors import open_writer
@@ -71,6 +71,7 @@ def register(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") ->
         help="encode in N processes, each with the model in memory (default: %(default)s)",
     )
     options.add_model(parser)
+    options.add_arithmetic(parser)
     parser.set_defaults(run=run)
 
 
@@ -107,7 +108,7 @@ def run(arguments: argparse.Namespace) -> int:
         note("reading lines from the terminal; end with Ctrl-D")
     import taesr
 
-    encoder = opening.load_encoder(arguments.model) or taesr.Encoder.load()
+    encoder = taesr.Encoder.load(arguments.model, precision=arguments.arithmetic)
     count = overlong = truncated = 0
     with Progress() as progress, open_writer(output, arguments.dim or encoder.dimension) as writer:
         for encoded in encoder.encode_iter(

@@ -7,7 +7,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from taesr.cli import ablation, head_options, options, tasks
+from taesr.cli import ablation, compression, head_options, options, tasks
 from taesr.cli.output import print_json
 from taesr.cli.progress import Progress
 from taesr.errors import InvalidArgument
@@ -61,9 +61,11 @@ def register(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") ->
         "--split", default="test", metavar="NAME", help="file of qrels to use (default: %(default)s)"
     )
     options.add_model(parser)
+    options.add_arithmetic(parser)
     options.add_json(parser)
     head_options.add_options(parser)
     ablation.add_options(parser)
+    compression.add_options(parser)
     tasks.add_options(parser)
     parser.set_defaults(run=run, usage=parser.format_usage())
 
@@ -75,6 +77,7 @@ def run(arguments: argparse.Namespace) -> int:
         print(f"{arguments.usage}taesr eval: error: {missing}", file=sys.stderr)
         return 2
     ablation.check(arguments)
+    compression.check(arguments)
     tasks.check(arguments)
     head_options.check(arguments)
     if arguments.mode != "dense" and arguments.precision != "float32":
@@ -88,9 +91,11 @@ def run(arguments: argparse.Namespace) -> int:
     ]
     import taesr
 
-    encoder = taesr.Encoder.load(arguments.model)
+    encoder = taesr.Encoder.load(arguments.model, precision=arguments.arithmetic)
     if arguments.ablation is not None:
         return ablation.run(arguments, datasets, encoder)
+    if arguments.compression is not None:
+        return compression.run(arguments, datasets, encoder, _settings(arguments, encoder))
     with Progress() as progress:
         results = [_evaluate(arguments, dataset, encoder, progress.update) for dataset in datasets]
     _print(arguments, results, tasks.run(arguments, encoder), _settings(arguments, encoder))

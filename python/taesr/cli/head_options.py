@@ -23,8 +23,9 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     )
     group.add_argument(
         "--fusion",
-        choices=("minmax", "rrf"),
-        help="add scores scaled to 0 to 1 for each query, or reciprocal ranks (default: minmax)",
+        choices=("minmax", "rrf", "weighted"),
+        help="add scores scaled to 0 to 1 for each query, reciprocal ranks, or scores divided by their "
+        "standard deviation (default: minmax)",
     )
     group.add_argument(
         "--candidates",

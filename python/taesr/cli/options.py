@@ -5,6 +5,7 @@ ends with exit code 2; what depends on the model or the collection is checked by
 """
 
 import argparse
+import math
 from pathlib import Path
 
 DEPTHS = ("easy", "medium", "hard", "auto")
@@ -47,6 +48,39 @@ def words(text: str) -> str:
     return text
 
 
+def count(text: str) -> int:
+    """Parse a whole number from 0 on."""
+    return 0 if text.strip() == "0" else positive(text)
+
+
+def share(text: str) -> float:
+    """Parse a number from 0 to 1."""
+    try:
+        number = float(text)
+    except ValueError:
+        number = math.nan
+    if not 0 <= number <= 1:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a number from 0 to 1")
+    return number
+
+
+def weights(text: str) -> dict[str, float] | Path:
+    """Parse HEAD=W,... (each head once, weights from 0 on), or take the text as a file's path."""
+    if "=" not in text or Path(text).exists():
+        return Path(text)
+    read: dict[str, float] = {}
+    for part in text.split(","):
+        head, _, number = part.partition("=")
+        try:
+            weight = float(number)
+        except ValueError:
+            weight = math.nan
+        if not head or head in read or not 0 <= weight < math.inf:
+            raise argparse.ArgumentTypeError(f"{text!r} is not like dense=0.6,keyword=0.4, each head once")
+        read[head] = weight
+    return read
+
+
 def key_value(text: str) -> tuple[str, str]:
     """Parse KEY=VALUE; the value may be empty and may hold further equals signs."""
     key, equals, value = text.partition("=")
@@ -71,6 +105,17 @@ def add_model(parser: argparse.ArgumentParser) -> None:
     """Add --model."""
     parser.add_argument(
         "--model", type=Path, metavar="DIR", help="folder of the model (default: the bundled one)"
+    )
+
+
+def add_arithmetic(parser: argparse.ArgumentParser) -> None:
+    """Add --arithmetic."""
+    parser.add_argument(
+        "--arithmetic",
+        choices=("auto", "float32", "bfloat16", "int8"),
+        default="auto",
+        help="of the encoder's matrix products; auto: bfloat16 where the processor multiplies it, else "
+        "float32 (default: %(default)s)",
     )
 
 

@@ -7,12 +7,13 @@ from typing import Literal
 
 import numpy as np
 
+from taesr._native import core
 from taesr.errors import InvalidArgument
 from taesr.evaluation.exact import Floats
 
 Head = Literal["dense", "sparse", "sparse-idf", "late"]
 HEADS: tuple[Head, ...] = ("dense", "sparse", "sparse-idf", "late")
-METHODS = ("minmax", "rrf")
+METHODS = ("minmax", "rrf", "weighted")
 
 
 @dataclass(frozen=True)
@@ -27,6 +28,8 @@ class FusionOptions:
     method : str
         "minmax": weighted sum of the scores, for each query scaled to 0 to 1 over its candidates.
         "rrf": weighted sum of 1 / (rrf_k + rank) (Cormack et al. 2009).
+        "weighted": weighted sum of the scores, for each query less their mean and divided by their
+        standard deviation, as `taesr.Collection.search` fuses them.
     candidates : int
         Of each of the dense and the sparse heads; all heads then score the union exactly.
     rrf_k : int
@@ -56,12 +59,18 @@ class FusionOptions:
 
 def fuse(scores: Mapping[Head, Floats], options: FusionOptions) -> Floats:
     """Fuse scores [n] of one query's candidates, by head, to float32 [n]; larger is better."""
-    fused = sum(
-        np.float32(options.weights[head])
-        * (_scaled(values) if options.method == "minmax" else _reciprocal_ranks(values, options.rrf_k))
-        for head, values in scores.items()
-    )
-    return np.asarray(fused, dtype=np.float32)
+    if options.method == "minmax":
+        fused = sum(np.float32(options.weights[head]) * _scaled(values) for head, values in scores.items())
+        return np.asarray(fused, dtype=np.float32)
+    lists = []
+    for head, values in scores.items():
+        order = np.argsort(-values, kind="stable")  # equal scores in the order of the candidates
+        lists.append((head, (order, values[order])))
+    weights: dict[str, float] = {head: float(weight) for head, weight in options.weights.items()}
+    ids, values, _ = core.fuse(lists, method=options.method, weights=weights, rrf_k=options.rrf_k)
+    result = np.empty(len(ids), dtype=np.float32)
+    result[ids] = values
+    return result
 
 
 def _scaled(scores: Floats) -> Floats:
@@ -70,11 +79,3 @@ def _scaled(scores: Floats) -> Floats:
         return scores
     low, high = scores.min(), scores.max()
     return np.zeros_like(scores) if high == low else (scores - low) / (high - low)
-
-
-def _reciprocal_ranks(scores: Floats, k: int) -> Floats:
-    """1 / (k + rank), ranks from 1; equal scores in the order of the candidates."""
-    ranks = np.empty(len(scores), dtype=np.float32)
-    ranks[np.argsort(-scores, kind="stable")] = np.arange(1, len(scores) + 1, dtype=np.float32)
-    reciprocal: Floats = (1 / (k + ranks)).astype(np.float32)
-    return reciprocal

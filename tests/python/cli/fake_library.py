@@ -99,7 +99,11 @@ def hit(document: str, text: str, score: float) -> SimpleNamespace:
         title="A title",
         source=f"/docs/{document}",
         metadata={"format": "markdown"},
+        begin=10,
+        end=10 + len(text),
         chunk_id=1,
+        joined=(),
+        explanation=None,
     )
 
 
@@ -130,7 +134,13 @@ class FakeCollection:
         """Return `hits`."""
         self.calls.append(("search", query, options))
         timings = {"encode": 1.0, "retrieve": 0.5, "total": 1.5}
-        return SimpleNamespace(hits=self.hits, depth=3, timings=timings)
+        return SimpleNamespace(
+            hits=self.hits,
+            depth=3,
+            timings=timings,
+            fusion={"method": "rrf", "k": 60.0},
+            router_probabilities=None,
+        )
 
     def ingest(self, paths: Sequence[Path], **options: Any) -> SimpleNamespace:
         """Return `report`."""

@@ -8,6 +8,7 @@ import pytest
 from fake_library import FakeCollection, FakeEncoder, Run, hit
 
 from taesr.answer import Answer, Citation
+from taesr.hits import Explanation
 
 pytestmark = pytest.mark.usefixtures("fake_library")
 
@@ -18,7 +19,8 @@ def test_json_is_the_documented_document_and_nothing_else(run: Run, tmp_path: Pa
     outcome = run("search", "reset", "--collection", tmp_path, "--json")
     document = json.loads(outcome.out)
     assert (outcome.code, outcome.err) == (0, "")
-    assert set(document) == {"hits", "depth", "timings"}
+    assert set(document) == {"hits", "depth", "timings", "fusion"}
+    assert document["fusion"] == {"method": "rrf", "k": 60.0}
     assert document["hits"][0] == {
         "document": "a.md",
         "section": "Account > Security",
@@ -29,6 +31,8 @@ def test_json_is_the_documented_document_and_nothing_else(run: Run, tmp_path: Pa
         "title": "A title",
         "source": "/docs/a.md",
         "metadata": {"format": "markdown"},
+        "begin": 10,
+        "end": 37,
     }
     assert document["timings"]["total"] == 1.5
 
@@ -37,13 +41,20 @@ def test_options_reach_the_collection(run: Run, tmp_path: Path) -> None:
     run(
         *("search", "reset", "--collection", tmp_path, "-k", "3", "--mode", "dense", "--depth", "6"),
         *("--dim", "64", "--filter", "product=word", "--filter", "note=a=b"),
+        *("--fusion", "weighted", "--weights", "dense=0.6,keyword=0.4", "--mmr", "0.5", "--expand", "2"),
+        *("--effort", "0.25", "--explain"),
     )
     assert FakeCollection.opened == [(tmp_path, {"encoder": None, "create": False, "read_only": True})]
     assert FakeCollection.calls == [
         (
             "search",
             "reset",
-            {"k": 3, "mode": "dense", "depth": 6, "dim": 64, "filter": {"product": "word", "note": "a=b"}},
+            {
+                **{"k": 3, "mode": "dense", "depth": 6, "dim": 64},
+                **{"filter": {"product": "word", "note": "a=b"}, "fusion": "weighted"},
+                **{"weights": {"dense": 0.6, "keyword": 0.4}, "mmr": 0.5, "expand": 2},
+                **{"effort": 0.25, "explain": True},
+            },
         )
     ]
 
@@ -51,7 +62,59 @@ def test_options_reach_the_collection(run: Run, tmp_path: Path) -> None:
 def test_defaults_are_ten_hybrid_hits_at_automatic_depth(run: Run, tmp_path: Path) -> None:
     run("search", "reset", "--collection", tmp_path)
     expected = {"k": 10, "mode": "hybrid", "depth": "auto", "dim": None, "filter": None}
-    assert FakeCollection.calls[0][2] == expected
+    ranking = {"fusion": None, "weights": None, "mmr": None, "expand": 0, "effort": None, "explain": False}
+    assert FakeCollection.calls[0][2] == {**expected, **ranking}
+
+
+@pytest.mark.parametrize(
+    ("option", "value"),
+    [
+        ("--mmr", "1.5"),
+        ("--effort", "nan"),
+        ("--effort", "much"),
+        ("--expand", "-1"),
+        ("--weights", "dense=-1"),
+        ("--weights", "dense=1,dense=2"),
+        ("--weights", "dense=x"),
+    ],
+)
+def test_values_out_of_range_are_wrong_usage(run: Run, tmp_path: Path, option: str, value: str) -> None:
+    outcome = run("search", "x", "--collection", tmp_path, f"{option}={value}")
+    assert outcome.code == 2
+    assert option in outcome.err
+
+
+def test_weights_may_be_a_file(run: Run, tmp_path: Path) -> None:
+    run("search", "x", "--collection", tmp_path, "--weights", "fitted.json")
+    assert FakeCollection.calls[0][2]["weights"] == Path("fitted.json")
+
+
+def test_explanations_are_told_to_people_and_programs(
+    run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    found = hit("a.md", "Text.", 0.03)
+    found.explanation = Explanation(
+        {"dense": 0.0125, "keyword": 0.0175},
+        [("reset", 4.5)],
+        3,
+        0.5,
+        [("▁reset", 1.25)],
+        [("▁reset", "▁set", 0.75)],
+    )
+    found.joined = (1, 2)
+    monkeypatch.setattr(FakeCollection, "hits", [found])
+    lines = run("search", "reset", "--collection", tmp_path, "--explain").out.splitlines()
+    assert lines[2:7] == [
+        "   heads: dense +0.0125 (score 0.7500), keyword +0.0175 (score 4.5000)",
+        "   terms: reset 4.50",
+        "   sparse: ▁reset 1.25",
+        "   tokens: ▁reset ~ ▁set 0.75",
+        "   passage depth 3, nearest earlier hit 0.50",
+    ]
+    document = json.loads(run("search", "reset", "--collection", tmp_path, "--explain", "--json").out)
+    assert document["hits"][0]["joined"] == [1, 2]
+    assert document["hits"][0]["explanation"]["contributions"] == {"dense": 0.0125, "keyword": 0.0175}
+    assert document["hits"][0]["explanation"]["token_pairs"] == [["▁reset", "▁set", 0.75]]
 
 
 def test_named_model_is_loaded(run: Run, tmp_path: Path) -> None:
@@ -64,7 +127,7 @@ def test_text_output_has_place_score_and_passage(run: Run, tmp_path: Path) -> No
     lines = run("search", "reset", "--collection", tmp_path).out.splitlines()
     assert lines[0] == "1. a.md > Account > Security   0.5000 (dense 1, keyword 2)"
     assert lines[1] == "   Choose forgotten password."
-    assert lines[-1] == "1 hits in 1.5 ms, depth 3"
+    assert lines[-1] == "1 hits in 1.5 ms, depth 3, fused by rrf (k = 60)"
 
 
 def test_long_passage_is_cut_for_people_and_whole_for_programs(

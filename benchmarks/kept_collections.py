@@ -1,0 +1,25 @@
+"""Collections of retrieval sets, kept between runs: embedding a corpus is what takes time."""
+
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import taesr
+from taesr.evaluation import RetrievalDataset
+
+
+@contextmanager
+def filled(
+    folder: Path, dataset: RetrievalDataset, encoder: taesr.Encoder, depth: str | int
+) -> Iterator[taesr.Collection]:
+    """Open the collection of a set below `folder`, with all its documents in it."""
+
+    def report(done: int, total: int) -> None:
+        print(f"\r{dataset.name}: {done}/{total} documents", end="", file=sys.stderr)
+
+    with taesr.Collection.open(folder / dataset.name, encoder=encoder) as collection:
+        pairs = zip(dataset.document_ids, dataset.documents, strict=True)
+        collection.add([taesr.Document(name, text) for name, text in pairs], depth=depth, progress=report)
+        print(file=sys.stderr)
+        yield collection
