@@ -56,7 +56,7 @@ $(VENV)/.built: $(SOURCES) $(VENV)/.packages
 
 $(VENV)/.test-tools: pyproject.toml third_party/debian-packages-test.txt $(VENV)/.packages
 	@if command -v apt-get >/dev/null; then third_party/install-debian-packages.sh third_party/debian-packages-test.txt; fi
-	$(BIN)/python third_party/python_requirements.py dev | $(BIN)/pip install -q -r /dev/stdin
+	$(BIN)/python third_party/python_requirements.py dev chroma langchain milvus qdrant | $(BIN)/pip install -q -r /dev/stdin
 	@touch $@
 
 $(VENV)/.tests-built: $(VENV)/.built $(VENV)/.test-tools $(shell find tests/cpp -type f)
