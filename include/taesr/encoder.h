@@ -18,14 +18,17 @@
 
 namespace taesr {
 
-/// Arithmetic of the large matrix products. Norms, softmax and pooling are always float32.
+/// Arithmetic of the layers' matrix products. Norms, softmax and pooling are always float32.
 enum class Precision {
   kAuto,      // bfloat16 where the processor multiplies it natively (AMX or AVX-512 BF16), else float32
   kFloat32,
   kBFloat16,
+  kInt8,      // weights with a scale for each output, inputs with one for each token, and a token table of 8 bits:
+              // the least memory, on every processor, and the fastest where it has VNNI; states, attention and heads
+              // as with kAuto. Not for models with token routing
 };
 
-/// "auto", "float32" or "bfloat16"; throws InvalidArgument for anything else.
+/// "auto", "float32", "bfloat16" or "int8"; throws InvalidArgument for anything else.
 [[nodiscard]] TAESR_API Precision parse_precision(const std::string& name);
 [[nodiscard]] TAESR_API const char* name_of(Precision precision);
 
@@ -95,9 +98,11 @@ class TAESR_API Encoder final : public Embedder {
  public:
   /// Loads a model folder: config.json, model.safetensors, tokenizer.model. Without a path: the
   /// folder named by the environment variable TAESR_MODEL, else the model that ships with the library.
-  /// Throws IoError for missing files and FormatError or InvalidArgument for damaged ones.
+  /// `device` is "cpu", "cuda" or "cuda:N", for a GPU in a build with TAESR_CUDA=ON: bfloat16 there, or float32.
+  /// Throws IoError for missing files, FormatError or InvalidArgument for damaged ones, and InvalidArgument for
+  /// a device that is not there.
   [[nodiscard]] static Encoder load(const std::optional<std::filesystem::path>& path = {},
-                                    Precision precision = Precision::kAuto);
+                                    Precision precision = Precision::kAuto, const std::string& device = "cpu");
   ~Encoder() override;
   Encoder(Encoder&&) noexcept;
   Encoder& operator=(Encoder&&) noexcept;
@@ -129,6 +134,7 @@ class TAESR_API Encoder final : public Embedder {
   [[nodiscard]] const TAESRConfig& config() const;
   [[nodiscard]] const Tokenizer& tokenizer() const;
   [[nodiscard]] Precision precision() const;                     // never kAuto
+  [[nodiscard]] std::string device() const;                      // "cpu" or "cuda:N"
   [[nodiscard]] const std::filesystem::path& source() const;     // the model folder
 
  private:

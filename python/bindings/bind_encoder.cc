@@ -92,12 +92,12 @@ void register_encoder(py::module_& module) {
   py::class_<Encoder, Embedder, std::shared_ptr<Encoder>>(module, "Encoder")
       .def_static(
           "load",
-          [](const std::optional<std::filesystem::path>& path, const std::string& precision) {
+          [](const std::optional<std::filesystem::path>& path, const std::string& precision, const std::string& device) {
             const Precision wanted = parse_precision(precision);
             const py::gil_scoped_release release;
-            return std::make_shared<Encoder>(Encoder::load(path, wanted));
+            return std::make_shared<Encoder>(Encoder::load(path, wanted, device));
           },
-          py::arg("path"), py::arg("precision"))
+          py::arg("path"), py::arg("precision"), py::arg("device") = "cpu")
       .def("encode", &encode, py::arg("texts"), py::arg("role"), py::arg("depth"), py::arg("dim"),
            py::arg("on_overflow"), py::arg("outputs"), py::arg("sparse_top"), py::arg("max_flops"),
            py::arg("deadline_ms"), py::arg("first_text"))
@@ -109,6 +109,7 @@ void register_encoder(py::module_& module) {
       .def_property_readonly("config", &Encoder::config)
       .def_property_readonly("tokenizer", &Encoder::tokenizer, py::return_value_policy::reference_internal)
       .def_property_readonly("precision", [](const Encoder& self) { return name_of(self.precision()); })
+      .def_property_readonly("device", &Encoder::device)
       .def_property_readonly("source", [](const Encoder& self) { return self.source(); });
 
   py::class_<ModelShape>(module, "ModelShape")

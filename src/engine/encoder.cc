@@ -9,6 +9,7 @@
 
 #include "engine/batching.h"
 #include "engine/budget.h"
+#include "engine/cuda/device_encoder.h"
 #include "engine/flops.h"
 #include "engine/loaded_model.h"
 #include "engine/schedule.h"
@@ -48,6 +49,8 @@ Matrix copy_rows(const at::Tensor& rows, std::int64_t begin, std::int64_t end) {
 }  // namespace
 
 struct Encoder::Impl : LoadedModel {
+  std::unique_ptr<const DeviceEncoder> gpu;  // null: the processor computes
+
   [[nodiscard]] std::size_t window_size() const { return static_cast<std::size_t>(config.max_position_embeddings) - 2; }
 
   /// Token ids by text, without special tokens.
@@ -159,15 +162,25 @@ struct Encoder::Impl : LoadedModel {
   /// Passes all windows through the model; each gets its row or matrix of the heads that `outputs` has.
   void run(std::span<const Window> windows, const EncodeOptions& options, WindowDepths& depths,
            WindowOutputs& outputs, std::optional<Deadline>& deadline) const {
+    if (gpu) {
+      DeviceEncoder::Call call(*gpu, windows, options, depths, outputs);
+      return deadline ? run_until(*deadline, windows, options, depths, call) : call.run();
+    }
     Pass pass(*this, windows, options, depths, outputs);
     if (!deadline) return run_in_buckets(windows, depths, kTokenBudget, pass);
+    run_until(*deadline, windows, options, depths, pass);
+  }
+
+  /// Within a deadline.
+  void run_until(Deadline& deadline, std::span<const Window> windows, const EncodeOptions& options,
+                 WindowDepths& depths, Stages& stages) const {
     const ModelShape shape = ModelShape::of(config);
     const double subspaces = subspace_values(config, options.outputs);
     const auto flops = [&](std::size_t length, int depth) {
       const auto tokens = static_cast<double>(length);
       return depth == 0 ? entry_flops(shape, tokens) : pass_flops(shape, tokens, depth, options.outputs, subspaces);
     };
-    run_until(*deadline, windows, depths, depth_choices(options), kDeadlineTokenBudget, flops, pass);
+    taesr::run_until(deadline, windows, depths, depth_choices(options), kDeadlineTokenBudget, flops, stages);
   }
 
   /// Recursions that no text goes beyond.
@@ -218,6 +231,12 @@ struct Encoder::Impl : LoadedModel {
     for (auto& chosen : plan_batches(windows, kTokenBudget)) {
       std::erase_if(chosen, [&](std::size_t i) { return result.windows[windows[i].text] == 1; });
       if (chosen.empty()) continue;
+      if (gpu) {
+        HostBatch batch;
+        for (const std::size_t i : chosen) batch.append(windows[i].ids, static_cast<int>(options.role));
+        depths.decide(chosen, gpu->router_probabilities(batch));
+        continue;
+      }
       const PackedBatch batch = pack(windows, chosen, options.role);
       const PackedLayout layout(batch.offsets, at::kCPU);
       depths.decide(chosen, entry(batch, layout), layout);
@@ -249,8 +268,14 @@ Encoder::~Encoder() = default;
 Encoder::Encoder(Encoder&&) noexcept = default;
 Encoder& Encoder::operator=(Encoder&&) noexcept = default;
 
-Encoder Encoder::load(const std::optional<std::filesystem::path>& path, Precision precision) {
-  return Encoder(std::unique_ptr<Impl>(new Impl{load_model(path.value_or(default_model_path()), precision)}));
+Encoder Encoder::load(const std::optional<std::filesystem::path>& path, Precision precision, const std::string& device) {
+  const auto folder = path.value_or(default_model_path());
+  const at::Device place = parse_device(device);
+  if (place.is_cpu()) return Encoder(std::unique_ptr<Impl>(new Impl{load_model(folder, precision), nullptr}));
+  std::unique_ptr<Impl> impl(new Impl{load_model_for_device(folder, precision), nullptr});
+  const auto dtype = impl->precision == Precision::kFloat32 ? at::kFloat : at::kBFloat16;
+  impl->gpu = std::make_unique<const DeviceEncoder>(impl->config, impl->weights, dtype, place);
+  return Encoder(std::move(impl));
 }
 
 EncodeResult Encoder::encode(std::span<const std::string> texts, const EncodeOptions& options) const {
@@ -311,6 +336,7 @@ std::size_t Encoder::max_tokens() const { return impl_->window_size(); }
 const TAESRConfig& Encoder::config() const { return impl_->config; }
 const Tokenizer& Encoder::tokenizer() const { return impl_->tokenizer; }
 Precision Encoder::precision() const { return impl_->precision; }
+std::string Encoder::device() const { return impl_->gpu ? impl_->gpu->model().device().str() : "cpu"; }
 const std::filesystem::path& Encoder::source() const { return impl_->source; }
 
 }  // namespace taesr

@@ -6,6 +6,8 @@
 #include <ATen/ops/cat.h>
 #include <ATen/ops/tensor.h>
 
+#include "kernels/to_device.h"
+
 namespace taesr {
 namespace {
 
@@ -16,7 +18,7 @@ at::Tensor rows_of(const at::Tensor& entry, std::span<const std::int64_t> offset
   for (const std::size_t place : places) {
     for (std::int64_t row = offsets[place]; row < offsets[place + 1]; ++row) rows.push_back(row);
   }
-  return entry.index_select(0, at::tensor(rows, at::kLong));
+  return entry.index_select(0, to_device(at::tensor(rows, at::kLong), entry.device()));
 }
 
 double seconds_since(std::chrono::steady_clock::time_point begin) {

@@ -19,8 +19,10 @@ WindowDepths::WindowDepths(std::span<const Window> windows, std::span<const int>
 
 void WindowDepths::decide(std::span<const std::size_t> chosen, const at::Tensor& entry, const PackedLayout& layout) {
   if (std::all_of(chosen.begin(), chosen.end(), [&](std::size_t window) { return decided(window); })) return;
-  const auto scores = router_logits(router_features(entry, layout), *router_);
-  const auto probabilities = at::softmax(scores, 1).contiguous();
+  decide(chosen, at::softmax(router_logits(router_features(entry, layout), *router_), 1).contiguous());
+}
+
+void WindowDepths::decide(std::span<const std::size_t> chosen, const at::Tensor& probabilities) {
   for (std::size_t i = 0; i < chosen.size(); ++i) {
     if (decided(chosen[i])) continue;
     const auto row = probabilities_.row(chosen[i]);

@@ -25,6 +25,9 @@ class WindowDepths {
   /// Lets the router decide for those of the windows `chosen` that are undecided, from their entry states.
   void decide(std::span<const std::size_t> chosen, const at::Tensor& entry, const PackedLayout& layout);
 
+  /// The same from what the router says of them: float32 [windows, 3] on the host, more rows don't matter.
+  void decide(std::span<const std::size_t> chosen, const at::Tensor& probabilities);
+
   /// Gives all windows of a text what the deepest of them has.
   void join(std::span<const Window> windows);
 

@@ -16,7 +16,8 @@ namespace taesr {
 /// the largest of log(1 + relu(state . row + bias)) over the text's tokens.
 ///
 /// `states` [tokens, hidden] and `table` [vocabulary, hidden] share a dtype, `bias` is [vocabulary],
-/// `offsets` [texts + 1] are the borders of the texts, each of one token or more. Returns float32
+/// `offsets` [texts + 1] are the borders of the texts; those without tokens have no weights (and, where
+/// derivatives are wanted, throw InvalidArgument). Returns float32
 /// [texts, vocabulary]. Works through tiles of texts and pieces: [tokens, vocabulary] never exists.
 /// Differentiable once in states, table and bias; saved for that is one token index a weight.
 [[nodiscard]] TAESR_API at::Tensor sparse_pool(const at::Tensor& states, const at::Tensor& table,

@@ -10,7 +10,6 @@
 #include <ATen/ops/amax.h>
 #include <ATen/ops/embedding_dense_backward.h>
 #include <ATen/ops/empty.h>
-#include <ATen/ops/empty_like.h>
 #include <ATen/ops/exp.h>
 #include <ATen/ops/log1p.h>
 #include <ATen/ops/matmul.h>
@@ -20,9 +19,14 @@
 #include <ATen/ops/tensor.h>
 #include <ATen/ops/where.h>
 #include <ATen/ops/zeros.h>
+#include <ATen/ops/zeros_like.h>
 #include <torch/csrc/autograd/custom_function.h>
+#include <torch/library.h>
 
+#include "kernels/dispatch.h"
+#include "kernels/sparse_max.h"
 #include "kernels/to_device.h"
+#include "taesr/errors.h"
 
 namespace taesr {
 namespace {
@@ -52,7 +56,7 @@ struct Rectangle {
   [[nodiscard]] std::int64_t texts() const { return end - begin; }
 };
 
-/// All texts by falling length, and the tokens of each rectangle, on the device.
+/// All texts that have tokens by falling length, and the tokens of each rectangle, on the device.
 struct Plan {
   std::vector<Rectangle> rectangles;
   at::Tensor texts;   // int64 [texts]
@@ -63,6 +67,7 @@ Plan make_plan(Offsets offsets, std::int64_t tile_tokens, const at::Device& devi
   const auto length = [&](std::int64_t text) { return offsets[text + 1] - offsets[text]; };
   std::vector<std::int64_t> order(offsets.size() - 1);
   std::iota(order.begin(), order.end(), std::int64_t{0});
+  std::erase_if(order, [&](std::int64_t text) { return length(text) == 0; });
   std::stable_sort(order.begin(), order.end(), [&](auto a, auto b) { return length(a) > length(b); });
 
   Plan plan;
@@ -115,17 +120,16 @@ at::Tensor rectangle_weights(const at::Tensor& states, const at::Tensor& table, 
   return weights;
 }
 
-struct Pooled {
-  at::Tensor weights;  // float32 [texts, vocabulary]
-  at::Tensor tokens;   // int32 [texts, vocabulary]: which token each weight comes from
-};
-
-Pooled pool_with_tokens(const at::Tensor& states, const at::Tensor& table, const at::Tensor& bias, Offsets offsets) {
+/// Weights and the tokens that they come from, see kernels/sparse_max.h.
+std::tuple<at::Tensor, at::Tensor> pool_with_tokens(const at::Tensor& states, const at::Tensor& table,
+                                                    const at::Tensor& bias, at::IntArrayRef borders) {
+  const Offsets offsets(borders.data(), borders.size());
   const auto tile = tile_size(table);
   const auto plan = make_plan(offsets, tile.tokens, states.device());
   const std::int64_t vocabulary = table.size(0);
-  const auto weights = at::empty({plan.texts.size(0), vocabulary}, states.options().dtype(at::kFloat));
-  const auto tokens = at::empty_like(weights, weights.options().dtype(at::kInt));
+  const auto texts_given = static_cast<std::int64_t>(offsets.size()) - 1;
+  const auto weights = at::zeros({texts_given, vocabulary}, states.options().dtype(at::kFloat));
+  const auto tokens = at::zeros_like(weights, weights.options().dtype(at::kInt));
   for (const Rectangle& rectangle : plan.rectangles) {
     const auto texts = plan.texts.narrow(0, rectangle.begin, rectangle.texts());
     const auto token_of = plan.tokens.narrow(0, rectangle.first_token, rectangle.texts() * rectangle.length);
@@ -202,7 +206,7 @@ class SparsePool : public torch::autograd::Function<SparsePool> {
  public:
   static at::Tensor forward(torch::autograd::AutogradContext* context, const at::Tensor& states,
                             const at::Tensor& table, const at::Tensor& bias, std::vector<std::int64_t> offsets) {
-    const auto pooled = pool_with_tokens(states, table, bias, offsets);
+    const auto pooled = sparse_max(states, table, bias, offsets);
     context->save_for_backward({states, table, bias, pooled.weights, pooled.tokens});
     context->saved_data["offsets"] = std::move(offsets);
     return pooled.weights;
@@ -245,6 +249,20 @@ SparseVector row_of(std::span<const float> weights, std::size_t top) {
 
 }  // namespace
 
+TORCH_LIBRARY_FRAGMENT(taesr, library) {
+  library.def("sparse_max(Tensor states, Tensor table, Tensor bias, int[] offsets) -> (Tensor, Tensor)");
+}
+
+TORCH_LIBRARY_IMPL(taesr, CompositeExplicitAutograd, library) { library.impl("sparse_max", &pool_with_tokens); }
+
+SparseMax sparse_max(const at::Tensor& states, const at::Tensor& table, const at::Tensor& bias, Offsets offsets) {
+  using Signature = std::tuple<at::Tensor, at::Tensor>(const at::Tensor&, const at::Tensor&, const at::Tensor&,
+                                                       at::IntArrayRef);
+  static const auto op = find_operator<Signature>("taesr::sparse_max");
+  auto [weights, tokens] = op.call(states, table, bias, at::IntArrayRef(offsets.data(), offsets.size()));
+  return {std::move(weights), std::move(tokens)};
+}
+
 SparseVector keep_heaviest(SparseVector weights, std::size_t top) {
   if (weights.size() > top) {
     const auto heavier = [](const PieceWeight& a, const PieceWeight& b) {
@@ -259,10 +277,15 @@ SparseVector keep_heaviest(SparseVector weights, std::size_t top) {
 
 at::Tensor sparse_pool(const at::Tensor& states, const at::Tensor& table, const at::Tensor& bias, Offsets offsets) {
   if (wants_gradient(states, table, bias)) {
+    if (std::adjacent_find(offsets.begin(), offsets.end()) != offsets.end()) {
+      throw InvalidArgument("a text has no tokens; where derivatives are wanted each must have one");
+    }
     return SparsePool::apply(states, table, bias, std::vector<std::int64_t>(offsets.begin(), offsets.end()));
   }
+  if (states.is_cuda()) return sparse_max(states, table, bias, offsets).weights;
   const auto plan = make_plan(offsets, tile_size(table).tokens, states.device());
-  auto pooled = at::empty({plan.texts.size(0), table.size(0)}, states.options().dtype(at::kFloat));
+  const auto texts = static_cast<std::int64_t>(offsets.size()) - 1;
+  auto pooled = at::zeros({texts, table.size(0)}, states.options().dtype(at::kFloat));
   for (const Rectangle& rectangle : plan.rectangles) {
     pooled.index_copy_(0, plan.texts.narrow(0, rectangle.begin, rectangle.texts()),
                        rectangle_weights(states, table, bias, plan, rectangle));

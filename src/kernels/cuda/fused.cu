@@ -2,48 +2,14 @@
 
 #include <algorithm>
 
-#include <cuda_bf16.h>
-#include <cuda_fp16.h>
+#include "kernels/cuda/device.cuh"
 
 namespace taesr::cuda {
 namespace {
 
-constexpr int kWarp = 32;
 constexpr int kWarpsPerBlock = 8;
 constexpr int kBackwardBlocks = 528;  // four for each of an H100's 132 multiprocessors
 constexpr int kVector = 4;            // values of one 8-byte access
-
-/// Four neighbouring half-precision values, loaded and stored at once.
-template <class Half>
-struct alignas(8) Four {
-  Half values[kVector];
-};
-
-template <class Half>
-__device__ void load(const Half* source, float (&values)[kVector]) {
-  const auto packed = *reinterpret_cast<const Four<Half>*>(source);
-#pragma unroll
-  for (int i = 0; i < kVector; ++i) values[i] = static_cast<float>(packed.values[i]);
-}
-
-template <class Half>
-__device__ void store(Half* target, const float (&values)[kVector]) {
-  Four<Half> packed;
-#pragma unroll
-  for (int i = 0; i < kVector; ++i) packed.values[i] = static_cast<Half>(values[i]);
-  *reinterpret_cast<Four<Half>*>(target) = packed;
-}
-
-__device__ void load(const float* source, float (&values)[kVector]) {
-  const float4 packed = *reinterpret_cast<const float4*>(source);
-  values[0] = packed.x, values[1] = packed.y, values[2] = packed.z, values[3] = packed.w;
-}
-
-__device__ float warp_sum(float value) {
-#pragma unroll
-  for (int step = kWarp / 2; step > 0; step /= 2) value += __shfl_xor_sync(0xffffffffu, value, step);
-  return value;
-}
 
 /// A warp a row; each lane holds `Parts` times four values.
 template <class Half, int Parts>

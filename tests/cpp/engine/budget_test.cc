@@ -7,15 +7,15 @@
 
 #include <gtest/gtest.h>
 
+#include "support/bundled_encoder.h"
+#include "support/vectors.h"
 #include "taesr/errors.h"
 
 namespace taesr {
 namespace {
 
-const Encoder& encoder() {
-  static const Encoder instance = Encoder::load(TAESR_TEST_MODEL, Precision::kFloat32);
-  return instance;
-}
+using testing::dot;
+using testing::encoder;
 
 std::vector<std::string> some_texts(std::size_t count) {
   std::vector<std::string> texts;
@@ -25,12 +25,6 @@ std::vector<std::string> some_texts(std::size_t count) {
     texts.push_back(text);
   }
   return texts;
-}
-
-double dot(std::span<const float> a, std::span<const float> b) {
-  double sum = 0;
-  for (std::size_t i = 0; i < a.size(); ++i) sum += static_cast<double>(a[i]) * b[i];
-  return sum;
 }
 
 std::string refusal(const std::vector<std::string>& texts, const EncodeOptions& options) {

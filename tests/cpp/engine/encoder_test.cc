@@ -6,25 +6,18 @@
 
 #include <gtest/gtest.h>
 
+#include "support/bundled_encoder.h"
 #include "support/temporary_directory.h"
+#include "support/vectors.h"
 #include "taesr/errors.h"
 
 namespace taesr {
 namespace {
 
 namespace fs = std::filesystem;
+using testing::dot;
+using testing::encoder;
 using testing::TemporaryDirectory;
-
-const Encoder& encoder() {
-  static const Encoder instance = Encoder::load(TAESR_TEST_MODEL, Precision::kFloat32);
-  return instance;
-}
-
-double dot(std::span<const float> a, std::span<const float> b) {
-  double sum = 0;
-  for (std::size_t i = 0; i < a.size(); ++i) sum += static_cast<double>(a[i]) * b[i];
-  return sum;
-}
 
 std::vector<std::string> sample_texts(std::size_t count) {
   std::vector<std::string> texts;

@@ -3,6 +3,7 @@
 #include <gtest/gtest.h>
 
 #include "engine/batching.h"
+#include "support/bundled_encoder.h"
 #include "taesr/errors.h"
 
 namespace taesr {
@@ -63,7 +64,7 @@ TEST(Flops, LongTextsCountEveryWindow) {
 }
 
 TEST(Flops, OfAnEncoderAreThoseOfItsConfigAndItsWindows) {
-  const Encoder encoder = Encoder::load(TAESR_TEST_MODEL, Precision::kFloat32);
+  const Encoder& encoder = testing::encoder();
   const ModelShape own = ModelShape::of(encoder.config());
   const std::size_t size = encoder.max_tokens();
   for (const std::size_t tokens : {std::size_t{0}, std::size_t{7}, size, size + 1, 10 * size}) {

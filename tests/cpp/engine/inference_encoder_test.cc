@@ -5,7 +5,6 @@
 #include <ATen/TensorOperators.h>
 #include <ATen/core/grad_mode.h>
 #include <ATen/ops/from_blob.h>
-#include <ATen/ops/randn.h>
 #include <ATen/ops/tensor.h>
 #include <gtest/gtest.h>
 
@@ -14,6 +13,7 @@
 #include "model/heads.h"
 #include "model/model_folder.h"
 #include "model/pooling.h"
+#include "support/random_model.h"
 #include "support/temporary_directory.h"
 #include "taesr/encoder.h"
 
@@ -23,13 +23,8 @@ namespace {
 namespace fs = std::filesystem;
 
 TAESRConfig config_with_heads() {
-  TAESRConfig config;
-  config.vocab_size = static_cast<int>(Tokenizer::load(fs::path(TAESR_TEST_MODEL) / "tokenizer.model").size());
-  config.hidden_size = 64;
-  config.intermediate_size = 128;
-  config.num_attention_heads = 2;
-  config.max_position_embeddings = 64;
-  config.refinement_layers = 1;
+  const auto vocabulary = Tokenizer::load(fs::path(TAESR_TEST_MODEL) / "tokenizer.model").size();
+  TAESRConfig config = testing::small_config(static_cast<int>(vocabulary), 64, 2);
   config.embedding_size = 48;
   config.matryoshka_dimensions = {48};
   config.sparse_head = true;
@@ -42,11 +37,7 @@ TAESRConfig config_with_heads() {
 /// A model folder of random weights, and the same weights for the reference.
 struct RandomModel {
   explicit RandomModel(const TAESRConfig& shape) : config(shape) {
-    WeightMap map;
-    for (const auto& [name, sizes] : weight_shapes(config)) {
-      const bool gain = name.find("norm") != std::string::npos && name.ends_with("weight");
-      map[name] = at::randn(sizes) * 0.15 + (gain ? 1.0 : 0.0);
-    }
+    const WeightMap map = testing::random_weights(config);
     weights = EncoderWeights::resolve(config, map, "test");
     std::ofstream(folder / "config.json") << config.to_json();
     save_weights(folder / "model.safetensors", map);

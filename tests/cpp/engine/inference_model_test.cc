@@ -6,26 +6,23 @@
 #include <ATen/TensorOperators.h>
 #include <ATen/core/grad_mode.h>
 #include <ATen/ops/cosine_similarity.h>
-#include <ATen/ops/randint.h>
-#include <ATen/ops/randn.h>
 #include <gtest/gtest.h>
 
 #include "model/forward.h"
 #include "model/pooling.h"
+#include "support/random_model.h"
 #include "taesr/errors.h"
 
 namespace taesr {
 namespace {
 
+using testing::alone;
+using testing::random_batch;
+
 TAESRConfig small_config(Sharing sharing = Sharing::kMiddleCycle) {
-  TAESRConfig config;
-  config.vocab_size = 500;
-  config.hidden_size = 96;
+  TAESRConfig config = testing::small_config(500, 96, 3);
   config.intermediate_size = 160;
-  config.num_attention_heads = 3;
   config.max_position_embeddings = 600;
-  config.embedding_size = 96;
-  config.matryoshka_dimensions = {96};
   config.sharing = sharing;
   const bool middle = sharing == Sharing::kMiddleCycle || sharing == Sharing::kMiddleSequence;
   config.entry_layers = middle ? 2 : 0;
@@ -35,28 +32,11 @@ TAESRConfig small_config(Sharing sharing = Sharing::kMiddleCycle) {
 }
 
 EncoderWeights random_weights(const TAESRConfig& config, at::ScalarType dtype) {
-  WeightMap map;
-  for (const auto& [name, shape] : weight_shapes(config)) {
-    const bool gain = name.find("norm") != std::string::npos && name.ends_with("weight");
-    const double spread = shape.size() == 2 && name.find("embeddings") == std::string::npos ? 0.08 : 0.3;
-    map[name] = (at::randn(shape) * spread + (gain ? 1.0 : 0.0)).to(name.starts_with("head.") ? at::kFloat : dtype);
+  WeightMap weights = testing::random_weights(config);
+  for (auto& [name, values] : weights) {
+    if (!name.starts_with("head.")) values = values.to(dtype);
   }
-  return EncoderWeights::resolve(config, map, "test");
-}
-
-PackedBatch random_batch(const TAESRConfig& config, const std::vector<std::int64_t>& lengths) {
-  PackedBatch batch;
-  batch.offsets = {0};
-  for (const auto length : lengths) batch.offsets.push_back(batch.offsets.back() + length);
-  batch.tokens = at::randint(config.vocab_size, {batch.offsets.back()}, at::kLong);
-  batch.roles = at::randint(2, {batch.sequences()}, at::kLong);
-  return batch;
-}
-
-/// Sequence `i` of a batch as a batch of its own.
-PackedBatch alone(const PackedBatch& batch, std::size_t i) {
-  const auto length = batch.offsets[i + 1] - batch.offsets[i];
-  return {batch.tokens.narrow(0, batch.offsets[i], length), {0, length}, batch.roles.narrow(0, static_cast<std::int64_t>(i), 1)};
+  return EncoderWeights::resolve(config, weights, "test");
 }
 
 at::Tensor pooled(const InferenceModel& model, const PackedBatch& batch, int recursions) {
@@ -111,8 +91,8 @@ TEST_P(InferenceModelTest, ASequenceDoesNotDependOnItsBatch) {
     for (std::int64_t i = 0; i < 65; ++i) lengths.push_back(1 + i * scale * 7 % 400);
     const auto batch = random_batch(config, lengths);
     const auto together = pooled(*model, batch, 3);
-    for (std::size_t i = 0; i < lengths.size(); i += 4) {
-      const auto row = together.narrow(0, static_cast<std::int64_t>(i), 1);
+    for (std::int64_t i = 0; i < batch.sequences(); i += 4) {
+      const auto row = together.narrow(0, i, 1);
       EXPECT_GE(least_cosine(pooled(*model, alone(batch, i), 3), row), 1 - tolerance(1e-6, 1e-4)) << i;
     }
   }

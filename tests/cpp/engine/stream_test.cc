@@ -4,15 +4,15 @@
 
 #include <gtest/gtest.h>
 
+#include "support/bundled_encoder.h"
+#include "support/vectors.h"
 #include "taesr/errors.h"
 
 namespace taesr {
 namespace {
 
-const Encoder& encoder() {
-  static const Encoder instance = Encoder::load(TAESR_TEST_MODEL, Precision::kFloat32);
-  return instance;
-}
+using testing::dot;
+using testing::encoder;
 
 std::vector<std::string> some_texts(std::size_t count) {
   std::vector<std::string> texts;
@@ -26,12 +26,6 @@ std::function<bool(std::string&)> reading(const std::vector<std::string>& texts,
     text = texts[next++];
     return true;
   };
-}
-
-double dot(std::span<const float> a, std::span<const float> b) {
-  double sum = 0;
-  for (std::size_t i = 0; i < a.size(); ++i) sum += static_cast<double>(a[i]) * b[i];
-  return sum;
 }
 
 TEST(EncodeStream, GivesTheResultsOfEncodeInTheOrderOfTheTexts) {

@@ -1,0 +1,84 @@
+#include "engine/cuda/graph_cache.h"
+
+#include <list>
+#include <map>
+#include <optional>
+
+#ifdef TAESR_CUDA
+#include <ATen/cuda/CUDAGraph.h>
+#endif
+
+namespace taesr {
+
+#ifdef TAESR_CUDA
+
+struct GraphCache::Impl {
+  static constexpr std::size_t kGraphs = 64;
+
+  struct Entry {
+    std::unique_ptr<at::cuda::CUDAGraph> graph;  // null: seen once
+    std::list<Key>::iterator use;
+  };
+
+  Entry& touch(const Key& key) {
+    const auto found = entries.find(key);
+    if (found != entries.end()) {
+      uses.splice(uses.begin(), uses, found->second.use);
+      return found->second;
+    }
+    if (entries.size() == kGraphs) {
+      entries.erase(uses.back());
+      uses.pop_back();
+    }
+    uses.push_front(key);
+    return entries[key] = {nullptr, uses.begin()};
+  }
+
+  /// Only this thread's calls are part of it, and only they are held to its rules.
+  std::unique_ptr<at::cuda::CUDAGraph> record(const std::function<void()>& work) {
+    auto graph = std::make_unique<at::cuda::CUDAGraph>();
+    graph->capture_begin(pool, cudaStreamCaptureModeThreadLocal);
+    try {
+      work();
+    } catch (...) {
+      graph->capture_end();
+      throw;
+    }
+    graph->capture_end();
+    return graph;
+  }
+
+  // One pool of memory: graphs run one after the other, and hand on nothing in it.
+  at::cuda::MempoolId_t pool = at::cuda::graph_pool_handle();
+  std::map<Key, Entry> entries;
+  std::list<Key> uses;  // the last one first
+  std::size_t replays = 0;
+};
+
+GraphCache::GraphCache(at::Device device) : impl_(device.is_cuda() ? std::make_unique<Impl>() : nullptr) {}
+
+void GraphCache::run(const Key& key, const std::function<void()>& work) {
+  if (!impl_) return work();
+  const bool seen = impl_->entries.contains(key);
+  Impl::Entry& entry = impl_->touch(key);
+  if (!seen) return work();
+  if (!entry.graph) entry.graph = impl_->record(work);
+  entry.graph->replay();
+  ++impl_->replays;
+}
+
+std::size_t GraphCache::replays() const { return impl_ ? impl_->replays : 0; }
+
+#else
+
+struct GraphCache::Impl {};
+
+GraphCache::GraphCache(at::Device) {}
+void GraphCache::run(const Key&, const std::function<void()>& work) { work(); }
+std::size_t GraphCache::replays() const { return 0; }
+
+#endif
+
+GraphCache::~GraphCache() = default;
+
+}  // namespace taesr
