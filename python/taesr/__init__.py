@@ -18,7 +18,8 @@ if TYPE_CHECKING:
     from taesr.collection import Collection, Hit, IngestReport, SearchResult
     from taesr.config import TAESRConfig
     from taesr.document import Document, Section
-    from taesr.encoder import Encoded, Encoder
+    from taesr.encoded import Encoded
+    from taesr.encoder import Encoder
     from taesr.errors import (
         ChecksumError,
         Error,
@@ -38,7 +39,7 @@ _HOMES = {
     "Citation": "answer",
     "Collection": "collection",
     "Document": "document",
-    "Encoded": "encoder",
+    "Encoded": "encoded",
     "Encoder": "encoder",
     "Error": "errors",
     "FormatError": "errors",

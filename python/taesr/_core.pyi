@@ -9,7 +9,7 @@ import os
 import pathlib
 import torch
 import typing
-__all__: list[str] = ['AddReport', 'Chunk', 'ChunkOptions', 'Collection', 'Document', 'DocumentInfo', 'Embedder', 'EncodeResult', 'Encoder', 'Hit', 'ModelShape', 'PackedLayout', 'RoutedRecursion', 'SearchResult', 'Section', 'StoredChunk', 'TAESRConfig', 'Tokenizer', 'check_weights', 'chunk_document', 'cpu_multiplies_bfloat16', 'default_model_path', 'dense_embedding', 'encoder_forward', 'encoder_states', 'forward_routed', 'late_embedding', 'load_weights', 'pooled_mean', 'router_class', 'router_features', 'router_logits', 'save_weights', 'sparse_embedding', 'split_sentences', 'text_flops', 'weight_shapes']
+__all__: list[str] = ['AddReport', 'CheckReport', 'Chunk', 'ChunkOptions', 'Collection', 'CollectionInfo', 'CompactReport', 'DeviceEngine', 'Document', 'DocumentInfo', 'Embedder', 'EncodeResult', 'Encoder', 'Explanation', 'Hit', 'HnswFilter', 'HnswIndex', 'ImpactIndex', 'ModelShape', 'PackedLayout', 'RoutedRecursion', 'SearchOptions', 'SearchResult', 'Section', 'Snapshot', 'StoredChunk', 'TAESRConfig', 'TokenIndex', 'Tokenizer', 'TransferReport', 'VectorCodec', 'check_collection', 'check_weights', 'chunk_document', 'compact_collection', 'copy_collection', 'cpu_multiplies_bfloat16', 'create_snapshot', 'default_model_path', 'dense_embedding', 'describe_collection', 'encoder_forward', 'encoder_states', 'export_collection', 'forward_routed', 'fuse', 'import_collection', 'late_embedding', 'list_collections', 'list_snapshots', 'load_weights', 'passage_text', 'pooled_mean', 'remove_documents', 'remove_documents_matching', 'restore_snapshot', 'router_class', 'router_features', 'router_logits', 'save_weights', 'search_batch', 'sparse_embedding', 'split_sentences', 'standard_scores', 'text_flops', 'weight_shapes']
 class TAESRConfig:
     __hash__: typing.ClassVar[None] = None
     @staticmethod
@@ -154,7 +154,7 @@ class Embedder:
         ...
 class Encoder(Embedder):
     @staticmethod
-    def load(path: os.PathLike | str | bytes | None, precision: str) -> Encoder:
+    def load(path: os.PathLike | str | bytes | None, precision: str, device: str = 'cpu') -> Encoder:
         ...
     def encode(self, texts: collections.abc.Sequence[str], role: str, depth: str, dim: typing.SupportsInt | typing.SupportsIndex, on_overflow: str, outputs: collections.abc.Sequence[str], sparse_top: typing.SupportsInt | typing.SupportsIndex, max_flops: typing.SupportsFloat | typing.SupportsIndex | None, deadline_ms: typing.SupportsFloat | typing.SupportsIndex | None, first_text: typing.SupportsInt | typing.SupportsIndex) -> EncodeResult:
         ...
@@ -164,6 +164,9 @@ class Encoder(Embedder):
         ...
     @property
     def config(self) -> TAESRConfig:
+        ...
+    @property
+    def device(self) -> str:
         ...
     @property
     def precision(self) -> str:
@@ -346,6 +349,112 @@ class Chunk:
     @property
     def tokens(self) -> int:
         ...
+class CollectionInfo:
+    """
+    A collection without its content.
+    """
+    def __repr__(self) -> str:
+        ...
+    @property
+    def bytes(self) -> int:
+        """
+        Of its files, snapshots not counted.
+        """
+    @property
+    def chunks(self) -> int:
+        ...
+    @property
+    def dimension(self) -> int:
+        ...
+    @property
+    def directory(self) -> pathlib.Path:
+        ...
+    @property
+    def documents(self) -> int:
+        ...
+    @property
+    def fingerprint(self) -> str:
+        """
+        Of the model that made the embeddings.
+        """
+    @property
+    def generation(self) -> int:
+        """
+        Commits since it was made.
+        """
+    @property
+    def problem(self) -> str:
+        """
+        Why it cannot be opened; empty where it can.
+        """
+class Snapshot:
+    """
+    A copy of all rows of a collection at one time.
+    """
+    def __repr__(self) -> str:
+        ...
+    @property
+    def bytes(self) -> int:
+        ...
+    @property
+    def generation(self) -> int:
+        ...
+    @property
+    def milliseconds(self) -> int:
+        """
+        When it was made, since 1970 in UTC.
+        """
+    @property
+    def name(self) -> str:
+        """
+        Time in UTC, generation and checksum.
+        """
+class CompactReport:
+    """
+    What a compaction gained.
+    """
+    def __repr__(self) -> str:
+        ...
+    @property
+    def bytes_after(self) -> int:
+        ...
+    @property
+    def bytes_before(self) -> int:
+        ...
+class CheckReport:
+    """
+    What a check of a collection found.
+    """
+    def __repr__(self) -> str:
+        ...
+    @property
+    def chunks(self) -> int:
+        ...
+    @property
+    def documents(self) -> int:
+        ...
+    @property
+    def notes(self) -> list[str]:
+        """
+        What the next opening repairs by itself.
+        """
+    @property
+    def problems(self) -> list[str]:
+        """
+        Damage, one sentence each.
+        """
+class TransferReport:
+    """
+    What was exported or imported.
+    """
+    def __repr__(self) -> str:
+        ...
+    @property
+    def chunks(self) -> int:
+        ...
+    @property
+    def documents(self) -> int:
+        ...
 class StoredChunk:
     """
     A chunk with the document that it belongs to. Offsets are bytes of the UTF-8 text.
@@ -429,6 +538,108 @@ class AddReport:
     @property
     def updated(self) -> int:
         ...
+class Collection:
+    """
+    Documents with their embeddings in one directory.
+    """
+    @staticmethod
+    def open(directory: os.PathLike | str | bytes, embedder: typing.Any, *, create: bool = True, read_only: bool = False, compact_beyond: typing.SupportsFloat | typing.SupportsIndex = 0.3) -> Collection:
+        ...
+    def __enter__(self) -> typing.Any:
+        ...
+    def __exit__(self, *args) -> None:
+        ...
+    def __repr__(self) -> str:
+        ...
+    def add(self, documents: collections.abc.Sequence[Document], *, chunking: ChunkOptions = ..., depth: str = 'auto', replace: bool = False, progress: collections.abc.Callable | None = None) -> AddReport:
+        """
+        Adds new documents and replaces changed ones. `progress(done, total)` is called after each batch; it stops by returning False or raising, and what was committed stays.
+        """
+    def chunks(self, ids: collections.abc.Sequence[typing.SupportsInt | typing.SupportsIndex]) -> list[StoredChunk]:
+        """
+        Stored chunks in the order asked for; ids that are gone are left out.
+        """
+    def close(self) -> None:
+        """
+        Writes the indexes and frees the collection; twice is harmless.
+        """
+    def compact(self) -> CompactReport:
+        ...
+    def create_snapshot(self, *, keep: typing.SupportsInt | typing.SupportsIndex = 0) -> Snapshot:
+        ...
+    def document(self, id: str) -> Document | None:
+        ...
+    def documents(self) -> list[DocumentInfo]:
+        ...
+    def remove(self, ids: collections.abc.Sequence[str]) -> int:
+        """
+        Removes documents; unknown ids are ignored. Returns how many there were.
+        """
+    def remove_matching(self, filter: collections.abc.Mapping[str, str]) -> int:
+        """
+        Removes the documents with this metadata. Returns how many there were.
+        """
+    def restore_snapshot(self, name: str) -> Snapshot:
+        ...
+    def search_dense(self, query: typing.Annotated[numpy.typing.ArrayLike, numpy.float32], k: typing.SupportsInt | typing.SupportsIndex, *, filter: collections.abc.Mapping[str, str] = {}) -> list[tuple[int, float]]:
+        """
+        Pairs (chunk id, cosine), best first, for a vector or a prefix of one.
+        """
+    def search_keyword(self, query: str, k: typing.SupportsInt | typing.SupportsIndex, *, filter: collections.abc.Mapping[str, str] = {}) -> list[tuple[int, float]]:
+        """
+        Pairs (chunk id, BM25 score), best first.
+        """
+    def snapshots(self) -> list[Snapshot]:
+        ...
+    def update_metadata(self, id: str, metadata: str) -> bool:
+        """
+        Gives a document other metadata; False for an unknown id.
+        """
+    @property
+    def chunk_count(self) -> int:
+        ...
+    @property
+    def closed(self) -> bool:
+        ...
+    @property
+    def directory(self) -> str:
+        ...
+    @property
+    def document_count(self) -> int:
+        ...
+    @property
+    def notes(self) -> list[str]:
+        ...
+class SearchOptions:
+    """
+    How a collection is searched.
+    """
+    def __init__(self, *, k: typing.SupportsInt | typing.SupportsIndex = 10, mode: str = 'hybrid', depth: str = 'auto', dim: typing.SupportsInt | typing.SupportsIndex = 0, candidates: typing.SupportsInt | typing.SupportsIndex = 0, fusion: str = 'rrf', weights: collections.abc.Mapping[str, typing.SupportsFloat | typing.SupportsIndex] = {}, rrf_k: typing.SupportsFloat | typing.SupportsIndex = 60.0, mmr: typing.SupportsFloat | typing.SupportsIndex | None = None, expand: typing.SupportsInt | typing.SupportsIndex = 0, effort: typing.SupportsFloat | typing.SupportsIndex | None = None, explain: bool = False, filter: collections.abc.Mapping[str, str] = {}) -> None:
+        ...
+class Explanation:
+    """
+    Why a hit stands where it does.
+    """
+    @property
+    def contributions(self) -> dict[str, float]:
+        """
+        By head; added in this order they are the fused score.
+        """
+    @property
+    def depth(self) -> int:
+        """
+        Recursions of the passage's embedding.
+        """
+    @property
+    def redundancy(self) -> float | None:
+        """
+        Largest cosine with an earlier hit, with mmr.
+        """
+    @property
+    def terms(self) -> list[tuple[str, float]]:
+        """
+        Terms shared with the query and their parts of the BM25 score.
+        """
 class Hit:
     """
     One result of a search.
@@ -438,6 +649,14 @@ class Hit:
     @property
     def chunk(self) -> StoredChunk:
         ...
+    @property
+    def explanation(self) -> Explanation | None:
+        ...
+    @property
+    def joined(self) -> list[int]:
+        """
+        With expand: ids of the chunks in it.
+        """
     @property
     def ranks(self) -> dict[str, int]:
         """
@@ -474,65 +693,93 @@ class SearchResult:
         """
         Milliseconds: encode, retrieve, total.
         """
-class Collection:
+class VectorCodec:
+    @staticmethod
+    def fit(name: str, sample: typing.Annotated[numpy.typing.ArrayLike, numpy.float32], seed: typing.SupportsInt | typing.SupportsIndex, iterations: typing.SupportsInt | typing.SupportsIndex, max_rows: typing.SupportsInt | typing.SupportsIndex) -> VectorCodec:
+        ...
+    @staticmethod
+    def load(bytes: bytes, source: str) -> VectorCodec:
+        ...
+    def decode(self, codes: typing.Annotated[numpy.typing.ArrayLike, numpy.uint8]) -> numpy.typing.NDArray[numpy.float32]:
+        ...
+    def encode(self, vectors: typing.Annotated[numpy.typing.ArrayLike, numpy.float32]) -> numpy.typing.NDArray[numpy.uint8]:
+        ...
+    def save(self) -> bytes:
+        ...
+    def score(self, queries: typing.Annotated[numpy.typing.ArrayLike, numpy.float32], codes: typing.Annotated[numpy.typing.ArrayLike, numpy.uint8]) -> numpy.typing.NDArray[numpy.float32]:
+        ...
+    def search(self, queries: typing.Annotated[numpy.typing.ArrayLike, numpy.float32], codes: typing.Annotated[numpy.typing.ArrayLike, numpy.uint8], k: typing.SupportsInt | typing.SupportsIndex, rescore: typing.SupportsInt | typing.SupportsIndex) -> tuple[numpy.typing.NDArray[numpy.int64], numpy.typing.NDArray[numpy.float32]]:
+        ...
+    @property
+    def code_size(self) -> int:
+        ...
+    @property
+    def dimension(self) -> int:
+        ...
+    @property
+    def name(self) -> str:
+        ...
+class DeviceEngine:
+    def __init__(self, config: TAESRConfig, weights: collections.abc.Mapping[str, torch.Tensor], precision: str, device: str) -> None:
+        ...
+    def embed(self, tokens: torch.Tensor, offsets: collections.abc.Sequence[typing.SupportsInt | typing.SupportsIndex], roles: torch.Tensor, depths: collections.abc.Sequence[typing.SupportsInt | typing.SupportsIndex], routed: bool) -> torch.Tensor:
+        ...
+    def router_probabilities(self, tokens: torch.Tensor, offsets: collections.abc.Sequence[typing.SupportsInt | typing.SupportsIndex], roles: torch.Tensor) -> torch.Tensor:
+        ...
+class ImpactIndex:
     """
-    Documents with their embeddings in one directory.
+    Inverted index over sparse rows; positions are from 0.
     """
     @staticmethod
-    def open(directory: os.PathLike | str | bytes, embedder: typing.Any, *, create: bool = True, read_only: bool = False) -> Collection:
+    def build(indptr: typing.Annotated[numpy.typing.ArrayLike, numpy.int64], indices: typing.Annotated[numpy.typing.ArrayLike, numpy.int32], values: typing.Annotated[numpy.typing.ArrayLike, numpy.float32], *, bits: typing.SupportsInt | typing.SupportsIndex = 8, bm25: bool = False, k1: typing.SupportsFloat | typing.SupportsIndex = 1.5, b: typing.SupportsFloat | typing.SupportsIndex = 0.75) -> ImpactIndex:
         ...
-    def __enter__(self) -> typing.Any:
+    def __len__(self) -> int:
         ...
-    def __exit__(self, *args) -> None:
-        ...
-    def __repr__(self) -> str:
-        ...
-    def add(self, documents: collections.abc.Sequence[Document], *, chunking: ChunkOptions = ..., depth: str = 'auto', replace: bool = False, progress: collections.abc.Callable | None = None) -> AddReport:
-        """
-        Adds new documents and replaces changed ones. `progress(done, total)` is called after each batch; it stops by returning False or raising, and what was committed stays.
-        """
-    def chunks(self, ids: collections.abc.Sequence[typing.SupportsInt | typing.SupportsIndex]) -> list[StoredChunk]:
-        """
-        Stored chunks in the order asked for; ids that are gone are left out.
-        """
-    def close(self) -> None:
-        """
-        Writes the indexes and frees the collection; twice is harmless.
-        """
-    def document(self, id: str) -> Document | None:
-        ...
-    def documents(self) -> list[DocumentInfo]:
-        ...
-    def remove(self, ids: collections.abc.Sequence[str]) -> int:
-        """
-        Removes documents; unknown ids are ignored. Returns how many there were.
-        """
-    def search(self, query: str, *, k: typing.SupportsInt | typing.SupportsIndex = 10, mode: str = 'hybrid', depth: str = 'auto', dim: typing.SupportsInt | typing.SupportsIndex = 0, candidates: typing.SupportsInt | typing.SupportsIndex = 100, rrf_k: typing.SupportsFloat | typing.SupportsIndex = 60.0, filter: collections.abc.Mapping[str, str] = {}) -> SearchResult:
-        """
-        Best chunks for a query. `mode` is dense, keyword or hybrid; `dim` is a prefix of the vectors, 0 for all.
-        """
-    def search_dense(self, query: typing.Annotated[numpy.typing.ArrayLike, numpy.float32], k: typing.SupportsInt | typing.SupportsIndex, *, filter: collections.abc.Mapping[str, str] = {}) -> list[tuple[int, float]]:
-        """
-        Pairs (chunk id, cosine), best first, for a vector or a prefix of one.
-        """
-    def search_keyword(self, query: str, k: typing.SupportsInt | typing.SupportsIndex, *, filter: collections.abc.Mapping[str, str] = {}) -> list[tuple[int, float]]:
-        """
-        Pairs (chunk id, BM25 score), best first.
-        """
-    @property
-    def chunk_count(self) -> int:
+    def search(self, indptr: typing.Annotated[numpy.typing.ArrayLike, numpy.int64], indices: typing.Annotated[numpy.typing.ArrayLike, numpy.int32], values: typing.Annotated[numpy.typing.ArrayLike, numpy.float32], *, k: typing.SupportsInt | typing.SupportsIndex, pruned: bool = True) -> list[list[tuple[int, float]]]:
         ...
     @property
-    def closed(self) -> bool:
+    def nbytes(self) -> int:
+        ...
+class HnswFilter:
+    """
+    Positions to choose from.
+    """
+class HnswIndex:
+    """
+    Approximate search of vectors; positions are from 0.
+    """
+    def __init__(self, dimension: typing.SupportsInt | typing.SupportsIndex, *, format: str = 'float32', metric: str = 'cosine', links: typing.SupportsInt | typing.SupportsIndex = 16, construction_width: typing.SupportsInt | typing.SupportsIndex = 200, search_width: typing.SupportsInt | typing.SupportsIndex = 128) -> None:
+        ...
+    def __len__(self) -> int:
+        ...
+    def link(self) -> None:
+        ...
+    def prepare_filter(self, positions: collections.abc.Sequence[typing.SupportsInt | typing.SupportsIndex]) -> HnswFilter:
+        ...
+    def remove(self, positions: collections.abc.Sequence[typing.SupportsInt | typing.SupportsIndex]) -> None:
+        ...
+    def search(self, queries: typing.Annotated[numpy.typing.ArrayLike, numpy.float32], k: typing.SupportsInt | typing.SupportsIndex, filter: HnswFilter = None) -> numpy.typing.NDArray[numpy.int64]:
+        ...
+    def set_search_width(self, width: typing.SupportsInt | typing.SupportsIndex) -> None:
+        ...
+    def stage(self, vectors: typing.Annotated[numpy.typing.ArrayLike, numpy.float32]) -> None:
+        ...
+class TokenIndex:
+    """
+    Compressed token vectors of texts, scored by MaxSim.
+    """
+    def __init__(self, sample: typing.Annotated[numpy.typing.ArrayLike, numpy.float32], *, centroids: typing.SupportsInt | typing.SupportsIndex = 1024) -> None:
+        ...
+    def __len__(self) -> int:
+        ...
+    def append(self, id: typing.SupportsInt | typing.SupportsIndex, tokens: typing.Annotated[numpy.typing.ArrayLike, numpy.float32]) -> None:
+        ...
+    def candidates(self, query: typing.Annotated[numpy.typing.ArrayLike, numpy.float32], count: typing.SupportsInt | typing.SupportsIndex, probes: typing.SupportsInt | typing.SupportsIndex = 8) -> list[int]:
+        ...
+    def score(self, query: typing.Annotated[numpy.typing.ArrayLike, numpy.float32], ids: collections.abc.Sequence[typing.SupportsInt | typing.SupportsIndex]) -> list[tuple[int, float]]:
         ...
     @property
-    def directory(self) -> str:
-        ...
-    @property
-    def document_count(self) -> int:
-        ...
-    @property
-    def notes(self) -> list[str]:
+    def code_size(self) -> int:
         ...
 class PackedLayout:
     def __init__(self, offsets: collections.abc.Sequence[typing.SupportsInt | typing.SupportsIndex], device: torch.device) -> None:
@@ -553,6 +800,8 @@ class RoutedRecursion:
     @property
     def scores(self) -> torch.Tensor:
         ...
+def check_collection(directory: os.PathLike | str | bytes) -> CheckReport:
+    ...
 def check_weights(config: TAESRConfig, weights: collections.abc.Mapping[str, torch.Tensor], origin: str) -> None:
     ...
 def chunk_document(document: Document, options: ChunkOptions = ..., count_tokens: collections.abc.Callable | None = None) -> list[Chunk]:
@@ -563,23 +812,53 @@ def chunk_document(document: Document, options: ChunkOptions = ..., count_tokens
     character that is not white space lies in a chunk, and no chunk has more than `max_tokens`. Raises
     InvalidArgument for options out of range and sections that do not fit the text.
     """
+def compact_collection(directory: os.PathLike | str | bytes) -> CompactReport:
+    ...
+def copy_collection(source: os.PathLike | str | bytes, target: os.PathLike | str | bytes) -> None:
+    ...
 def cpu_multiplies_bfloat16() -> bool:
+    ...
+def create_snapshot(directory: os.PathLike | str | bytes, *, keep: typing.SupportsInt | typing.SupportsIndex = 0) -> Snapshot:
     ...
 def default_model_path() -> pathlib.Path:
     ...
 def dense_embedding(pooled: torch.Tensor, weight: torch.Tensor, bias: torch.Tensor) -> torch.Tensor:
     ...
+def describe_collection(directory: os.PathLike | str | bytes) -> CollectionInfo:
+    ...
 def encoder_forward(config: TAESRConfig, weights: collections.abc.Mapping[str, torch.Tensor], tokens: torch.Tensor, offsets: collections.abc.Sequence[typing.SupportsInt | typing.SupportsIndex], roles: torch.Tensor, recursions: typing.SupportsInt | typing.SupportsIndex) -> tuple[torch.Tensor, torch.Tensor]:
     ...
 def encoder_states(config: TAESRConfig, weights: collections.abc.Mapping[str, torch.Tensor], tokens: torch.Tensor, layout: PackedLayout, roles: torch.Tensor, depths: collections.abc.Sequence[typing.SupportsInt | typing.SupportsIndex], checkpoint_layers: bool) -> tuple[torch.Tensor, list[torch.Tensor], list[RoutedRecursion]]:
     ...
+def export_collection(directory: os.PathLike | str | bytes, folder: os.PathLike | str | bytes, *, progress: collections.abc.Callable | None = None) -> TransferReport:
+    ...
 def forward_routed(config: TAESRConfig, weights: collections.abc.Mapping[str, torch.Tensor], tokens: torch.Tensor, offsets: collections.abc.Sequence[typing.SupportsInt | typing.SupportsIndex], roles: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor, list[int]]:
+    ...
+def fuse(lists: collections.abc.Sequence[tuple[str, tuple[typing.Annotated[numpy.typing.ArrayLike, numpy.int64], typing.Annotated[numpy.typing.ArrayLike, numpy.float32]]]], *, method: str = 'rrf', weights: collections.abc.Mapping[str, typing.SupportsFloat | typing.SupportsIndex] = {}, rrf_k: typing.SupportsFloat | typing.SupportsIndex = 60.0) -> tuple:
+    """
+    Lists (head, (ids int64 [n], scores float32 [n])), best first, as one: ids int64 [m], scores float64 [m] and each list's share in them, float64 [m, lists].
+    """
+def import_collection(folder: os.PathLike | str | bytes, directory: os.PathLike | str | bytes, *, progress: collections.abc.Callable | None = None) -> TransferReport:
     ...
 def late_embedding(hidden: torch.Tensor, weight: torch.Tensor) -> torch.Tensor:
     ...
+def list_collections(root: os.PathLike | str | bytes) -> list[CollectionInfo]:
+    ...
+def list_snapshots(directory: os.PathLike | str | bytes) -> list[Snapshot]:
+    ...
 def load_weights(path: str) -> dict[str, torch.Tensor]:
     ...
+def passage_text(title: str, section: str, text: str) -> str:
+    """
+    What is embedded of a chunk: its text below its title and headings.
+    """
 def pooled_mean(hidden: torch.Tensor, layout: PackedLayout) -> torch.Tensor:
+    ...
+def remove_documents(directory: os.PathLike | str | bytes, ids: collections.abc.Sequence[str]) -> int:
+    ...
+def remove_documents_matching(directory: os.PathLike | str | bytes, filter: collections.abc.Mapping[str, str]) -> int:
+    ...
+def restore_snapshot(directory: os.PathLike | str | bytes, name: str) -> Snapshot:
     ...
 def router_class(probabilities: collections.abc.Sequence[typing.SupportsFloat | typing.SupportsIndex], confidence: typing.SupportsFloat | typing.SupportsIndex) -> int:
     ...
@@ -589,11 +868,19 @@ def router_logits(features: torch.Tensor, router: collections.abc.Mapping[str, t
     ...
 def save_weights(path: str, weights: collections.abc.Mapping[str, torch.Tensor]) -> None:
     ...
+def search_batch(collection: Collection, queries: collections.abc.Sequence[str], options: collections.abc.Sequence[SearchOptions]) -> list[SearchResult]:
+    """
+    Searches for all queries, with one options for all or one for each.
+    """
 def sparse_embedding(hidden: torch.Tensor, table: torch.Tensor, head: collections.abc.Mapping[str, torch.Tensor], norm_eps: typing.SupportsFloat | typing.SupportsIndex, offsets: collections.abc.Sequence[typing.SupportsInt | typing.SupportsIndex]) -> torch.Tensor:
     ...
 def split_sentences(text: str) -> list[tuple[int, int]]:
     """
     The sentences of a text as pairs (begin, end) of offsets into its UTF-8 bytes, in order.
+    """
+def standard_scores(lists: collections.abc.Sequence[tuple[str, tuple[typing.Annotated[numpy.typing.ArrayLike, numpy.int64], typing.Annotated[numpy.typing.ArrayLike, numpy.float32]]]]) -> tuple[numpy.typing.NDArray[numpy.int64], numpy.typing.NDArray[numpy.float64]]:
+    """
+    The union of the lists' ids, ascending, int64 [m], and their scores less the mean, divided by the standard deviation, float64 [m, lists].
     """
 def text_flops(shape: ModelShape, tokens: typing.SupportsFloat | typing.SupportsIndex, windows: typing.SupportsFloat | typing.SupportsIndex, recursions: typing.SupportsInt | typing.SupportsIndex, *, dense: bool, sparse: bool, late: bool) -> float:
     ...

@@ -1,6 +1,5 @@
 """Texts in, unit vectors out."""
 
-import dataclasses
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Literal, Self
@@ -11,70 +10,11 @@ import numpy.typing as npt
 from taesr import streaming
 from taesr._native import core
 from taesr.config import TAESRConfig
+from taesr.encoded import Encoded, EncodeOptions, Output, Overflow, Role
 from taesr.errors import InvalidArgument
 from taesr.sparse import SparseRows
 
-Role = Literal["query", "passage"]
-Overflow = Literal["chunk", "truncate", "error"]
-Precision = Literal["auto", "float32", "bfloat16"]
-Output = Literal["dense", "sparse", "late"] | str  # or "subspace:NAME"
-
-
-@dataclasses.dataclass(frozen=True)
-class Encoded:
-    """Embeddings and what it took to make them.
-
-    Attributes
-    ----------
-    embeddings
-        float32 [n, dim], unit rows; [0, 0] where "dense" was not asked for.
-    depths
-        Recursions used, by text; all windows of a long text take what the deepest of them needs (a
-        deadline may lower some of them, and the least is reported).
-    token_counts
-        Tokens, by text, special ones not counted.
-    windows
-        Passes through the model, by text; above 1 for texts longer than one pass.
-    truncated
-        Texts whose end was not read (on_overflow="truncate" only).
-    sparse
-        Weights of vocabulary pieces, by text; None unless asked for.
-    late
-        float32 [tokens, late_size] by text, unit rows, special tokens left out; of texts longer than
-        one pass window after window, so that tokens of two windows are there twice. None unless
-        asked for.
-    subspaces
-        float32 [n, dimensions] by name, unit rows; empty unless asked for.
-    router_probabilities
-        float32 [n, 3]: how probably depth easy, medium or hard is the least that is enough, by the
-        router; None where no router chose the depths.
-    deadline_missed
-        The work took longer than `deadline_ms`; complete it is all the same.
-    """
-
-    embeddings: npt.NDArray[np.float32]
-    depths: list[int]
-    token_counts: list[int]
-    windows: list[int]
-    truncated: int
-    sparse: SparseRows | None = None
-    late: list[npt.NDArray[np.float32]] | None = None
-    subspaces: dict[str, npt.NDArray[np.float32]] = dataclasses.field(default_factory=dict)
-    router_probabilities: npt.NDArray[np.float32] | None = None
-    deadline_missed: bool = False
-
-
-@dataclasses.dataclass(frozen=True, kw_only=True)
-class EncodeOptions:
-    """How texts are embedded, as `Encoder.encode_full` explains."""
-
-    outputs: tuple[Output, ...] = ("dense",)
-    role: Role = "passage"
-    depth: str | int = "auto"
-    dim: int | None = None
-    on_overflow: Overflow = "chunk"
-    sparse_top: int = 256
-    max_flops: float | None = None
+Precision = Literal["auto", "float32", "bfloat16", "int8"]
 
 
 class Encoder:
@@ -97,7 +37,9 @@ class Encoder:
         self.config = TAESRConfig.from_native(native.config)
 
     @classmethod
-    def load(cls, path: str | Path | None = None, *, precision: Precision = "auto") -> Self:
+    def load(
+        cls, path: str | Path | None = None, *, precision: Precision = "auto", device: str = "cpu"
+    ) -> Self:
         """Load a model folder (config.json, model.safetensors, tokenizer.model).
 
         Parameters
@@ -106,15 +48,20 @@ class Encoder:
             Without one: the folder that the environment variable TAESR_MODEL names, else the
             bundled model.
         precision
-            Of the matrix products: "float32", "bfloat16", or "auto" for bfloat16 where the processor
-            multiplies it natively and float32 elsewhere.
+            Of the layers' matrix products: "float32", "bfloat16", "auto" for bfloat16 where the
+            processor multiplies it natively and float32 elsewhere, or "int8": the least memory, on
+            every processor, and the fastest where it has VNNI. Vectors of all precisions can be
+            compared. "int8" is not for models with token routing.
+        device
+            "cpu", or "cuda" or "cuda:N" for a GPU, in a build with TAESR_CUDA=ON; there "auto" is
+            bfloat16, and "int8" is not taken.
 
         Raises
         ------
         IoError, FormatError, InvalidArgument
             Name the file and what is wrong with it.
         """
-        return cls(core.Encoder.load(None if path is None else Path(path), precision))
+        return cls(core.Encoder.load(None if path is None else Path(path), precision, device))
 
     def encode(
         self,
@@ -180,16 +127,8 @@ class Encoder:
         deadline_ms: float | None = None,
     ) -> Encoded:
         """Like `encode`, and report depths, token counts and windows too."""
-        return self.encode_full(
-            texts,
-            outputs=("dense",),
-            role=role,
-            depth=depth,
-            dim=dim,
-            on_overflow=on_overflow,
-            max_flops=max_flops,
-            deadline_ms=deadline_ms,
-        )
+        options = EncodeOptions(("dense",), role, depth, dim, on_overflow, max_flops=max_flops)
+        return self.encode_with(list(_checked(texts)), options, deadline_ms=deadline_ms)
 
     def encode_full(
         self,
@@ -220,21 +159,13 @@ class Encoder:
         InvalidArgument
             Also for a head that the model lacks.
         """
-        options = EncodeOptions(
-            outputs=(outputs,) if isinstance(outputs, str) else tuple(outputs),
-            role=role,
-            depth=depth,
-            dim=dim,
-            on_overflow=on_overflow,
-            sparse_top=sparse_top,
-            max_flops=max_flops,
-        )
+        options = EncodeOptions(_names(outputs), role, depth, dim, on_overflow, sparse_top, max_flops)
         return self.encode_with(list(_checked(texts)), options, deadline_ms=deadline_ms)
 
     def encode_with(
         self,
         texts: Sequence[str],
-        options: "EncodeOptions",
+        options: EncodeOptions,
         *,
         deadline_ms: float | None = None,
         first_text: int = 0,
@@ -315,15 +246,7 @@ class Encoder:
         Error
             A process has died; the message says how.
         """
-        options = EncodeOptions(
-            outputs=(outputs,) if isinstance(outputs, str) else tuple(outputs),
-            role=role,
-            depth=depth,
-            dim=dim,
-            on_overflow=on_overflow,
-            sparse_top=sparse_top,
-            max_flops=max_flops,
-        )
+        options = EncodeOptions(_names(outputs), role, depth, dim, on_overflow, sparse_top, max_flops)
         self.encode_with([], options)  # refuses wrong options before anything is read
         return streaming.encode_iter(self, _checked(texts), options, window=window, processes=processes)
 
@@ -366,8 +289,7 @@ class Encoder:
         """
         if tokens < 0:
             raise InvalidArgument(f"tokens is {tokens}; it must be at least 0")
-        wanted = [outputs] if isinstance(outputs, str) else list(outputs)
-        return self.native.flops(tokens, str(depth), wanted)
+        return self.native.flops(tokens, str(depth), _names(outputs))
 
     def encode_sparse_query(self, texts: Iterable[str] | str) -> SparseRows:
         """Queries for sparse passages without a pass through the model.
@@ -398,8 +320,13 @@ class Encoder:
 
     @property
     def precision(self) -> str:
-        """Arithmetic in use: "float32" or "bfloat16"."""
+        """Arithmetic in use: "float32", "bfloat16" or "int8"."""
         return self.native.precision
+
+    @property
+    def device(self) -> str:
+        """Where the model is computed: "cpu" or "cuda:N"."""
+        return self.native.device
 
     @property
     def source(self) -> Path:
@@ -425,3 +352,11 @@ def _checked(texts: Iterable[str] | str) -> Iterator[str]:
         if not isinstance(item, str):
             raise InvalidArgument(f"texts[{index}] is a {type(item).__name__}; it must be a str")
         yield clean_text(item)
+
+
+def _names(outputs: Iterable[Output]) -> tuple[Output, ...]:
+    """Names of outputs; a single string is one."""
+    return (outputs,) if isinstance(outputs, str) else tuple(outputs)
+
+
+__all__ = ["EncodeOptions", "Encoded", "Encoder", "Output", "Overflow", "Precision", "Role", "clean_text"]

@@ -7,15 +7,18 @@ import pickle
 import signal
 from collections import deque
 from collections.abc import Iterable, Iterator
+from multiprocessing import resource_tracker
 from multiprocessing.connection import Connection
 from multiprocessing.process import BaseProcess
+from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, NamedTuple, Self
 
 from taesr.errors import Error, InvalidArgument, ModelMismatch
 
 if TYPE_CHECKING:
-    from taesr.encoder import Encoded, EncodeOptions, Encoder
+    from taesr.encoded import Encoded, EncodeOptions
+    from taesr.encoder import Encoder
 
 # A window is one call into the library: small enough that Ctrl-C is heard soon.
 _WINDOW_CHARACTERS = 256 << 10
@@ -165,12 +168,15 @@ class _Workers:
 
         context = multiprocessing.get_context("spawn")
         threads = max(1, torch.get_num_threads() // processes)
-        model = (self._encoder.source, self._encoder.precision, self._encoder.fingerprint)
+        # The first process would start it, and that unblocks Ctrl-C.
+        resource_tracker.ensure_running()
+        encoder = self._encoder
+        model = _Model(encoder.source, encoder.precision, encoder.device, encoder.fingerprint)
         for number in range(1, count + 1):
             ours, theirs = context.Pipe()
             name = f"encoding process {number} of {processes}"
             process = context.Process(
-                target=_serve, args=(theirs, *model, self._options, threads), name=name, daemon=True
+                target=_serve, args=(theirs, model, self._options, threads), name=name, daemon=True
             )
             # Ctrl-C is this process's to handle: the others inherit that they don't hear it.
             with _interrupts_held():
@@ -203,9 +209,16 @@ def _interrupts_held() -> Iterator[None]:
         signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
-def _serve(
-    connection: Connection, source: Any, precision: Any, fingerprint: str, options: Any, threads: int
-) -> None:
+class _Model(NamedTuple):
+    """What a process loads, and how it knows that it is the same."""
+
+    source: Path
+    precision: Any
+    device: str
+    fingerprint: str
+
+
+def _serve(connection: Connection, model: _Model, options: Any, threads: int) -> None:
     """Work of a process: windows in, (failed, result or error) out, until the other end is gone."""
     import torch
 
@@ -214,9 +227,9 @@ def _serve(
     torch.set_num_threads(threads)
     with contextlib.suppress(EOFError, OSError):
         try:
-            encoder = Encoder.load(source, precision=precision)
-            if encoder.fingerprint != fingerprint:
-                raise ModelMismatch(f"{source} has changed since it was loaded; load it again")
+            encoder = Encoder.load(model.source, precision=model.precision, device=model.device)
+            if encoder.fingerprint != model.fingerprint:
+                raise ModelMismatch(f"{model.source} has changed since it was loaded; load it again")
             connection.send((False, None))
         except Exception as error:
             connection.send((True, _portable(error)))

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 
 from taesr.config import TAESRConfig
 from taesr.errors import InvalidArgument
-from taesr.training.options import TokenRoutingOptions
+from taesr.training.objective_options import TokenRoutingOptions
 
 
 def capacity_now(options: TokenRoutingOptions, config: TAESRConfig, done: float) -> list[float] | None:

@@ -12,15 +12,10 @@ from typing import Any, Literal, Self
 from taesr.config import TAESRConfig
 from taesr.errors import Error, InvalidArgument
 from taesr.training.capacity import check_routing
+from taesr.training.checks import require, require_choice
 from taesr.training.fields import from_dict, read_json, to_dict, with_value
-from taesr.training.options import (
-    DataOptions,
-    ObjectiveOptions,
-    SpaceOptions,
-    TeacherOptions,
-    require,
-    require_choice,
-)
+from taesr.training.objective_options import ObjectiveOptions
+from taesr.training.options import DataOptions, SpaceOptions, TeacherOptions
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -2,7 +2,8 @@
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import Literal
+from pathlib import Path
+from typing import Literal, Self
 
 import torch
 from torch import Tensor
@@ -68,6 +69,12 @@ class FrozenReader:
         self.device = device
         self._tokenizer = tokenizer
         self._dtype = torch.bfloat16 if device.type == "cuda" else None
+
+    @classmethod
+    def load(cls, folder: Path, device: str | None = None) -> Self:
+        """Load a model folder to the device of a name; see `pick_device`."""
+        model = TAESRModel.from_pretrained(folder)
+        return cls(model, core.Tokenizer.load(folder / "tokenizer.model"), pick_device(device))
 
     @torch.no_grad()
     def read(

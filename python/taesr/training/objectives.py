@@ -16,7 +16,7 @@ from taesr.training.losses.late import maxsim_scores
 from taesr.training.losses.routing import balancing_loss, z_loss
 from taesr.training.losses.self_distillation import self_distillation_loss
 from taesr.training.losses.sparse import bag_of_pieces, flops_loss, margin_mse, ramp
-from taesr.training.options import ObjectiveOptions
+from taesr.training.objective_options import ObjectiveOptions
 from taesr.training.routing import RoutedTokens
 
 Dims = dict[int, float]

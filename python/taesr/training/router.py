@@ -1,7 +1,6 @@
 """Training the depth router of a finished model, whose other weights stay as they are.
 
-The label of a text is its oracle depth: the smallest whose ten nearest passages are (nearly) those of the
-deepest depth. Passages of the index are embedded at the deepest depth.
+The label of a text is its oracle depth. Passages of the index are embedded at the deepest depth.
 """
 
 from collections.abc import Sequence
@@ -15,14 +14,15 @@ from torch import Tensor
 
 from taesr._native import core
 from taesr.errors import Error, InvalidArgument
-from taesr.nn import TAESRModel
 from taesr.training.add_head import add_head, check_output
-from taesr.training.frozen import FrozenReader, FrozenTexts, Report, pick_device
+from taesr.training.checks import require
+from taesr.training.frozen import FrozenReader, FrozenTexts, Report
+from taesr.training.oracle_depth import mistake_costs, nearest, oracle_labels, overlap_of, own_passage_ndcg
 from taesr.training.pool_sample import PoolSample, sample_pool
+from taesr.training.small_fit import dropped, minimise, standard
 
 CLASSES = ("easy", "medium", "hard")
 _LEAST_OWN = 100  # held-out queries whose own passage is known, for a measure by them
-_BLOCK = 1024  # queries searched at once
 _CANDIDATES = 64  # confidences that are tried
 
 
@@ -70,26 +70,16 @@ class RouterOptions:
     seed: int = 0
 
     def __post_init__(self) -> None:
-        for name, least in (
-            ("queries", 20),
-            ("passages", 20),
-            ("neighbours", 1),
-            ("size", 1),
-            ("steps", 1),
-            ("batch", 1),
-        ):
-            if getattr(self, name) < least:
-                raise InvalidArgument(f"{name} is {getattr(self, name)}; it must be at least {least}")
-        for name in ("overlap", "held_out", "retention"):
-            if not 0 < getattr(self, name) <= 1:
-                raise InvalidArgument(f"{name} is {getattr(self, name)}; allowed: above 0 to 1")
-        if self.held_out > 0.9:
-            raise InvalidArgument(f"held_out is {self.held_out}; allowed: above 0 to 0.9")
-        if not 0 <= self.dropout < 1:
-            raise InvalidArgument(f"dropout is {self.dropout}; allowed: 0 to below 1")
-        for name in ("depth_price", "lr"):
-            if not getattr(self, name) > 0:
-                raise InvalidArgument(f"{name} is {getattr(self, name)}; it must be above 0")
+        for name in ("queries", "passages"):
+            require(name, getattr(self, name), 20)
+        for name in ("neighbours", "size", "steps", "batch"):
+            require(name, getattr(self, name), 1)
+        for name in ("overlap", "retention"):
+            require(name, getattr(self, name), 0, 1, without_low=True)
+        require("held_out", self.held_out, 0, 0.9, without_low=True)
+        require("dropout", self.dropout, 0, 1, without_high=True)
+        require("depth_price", self.depth_price, 0, without_low=True)
+        require("lr", self.lr, 0, without_low=True)
 
 
 @dataclass(frozen=True)
@@ -160,14 +150,12 @@ def train_router(
     options = options or RouterOptions()
     folder = Path(model)
     check_output(folder, Path(output))
-    frozen = TAESRModel.from_pretrained(folder)
-    tokenizer = core.Tokenizer.load(folder / "tokenizer.model")
+    reader = FrozenReader.load(folder, device)
     sample = sample_pool(pools, options.queries, options.passages, seed=options.seed, report=report)
     if len(sample.passages) <= options.neighbours:
         raise InvalidArgument(
             f"the sample has {len(sample.passages)} passages; {options.neighbours} neighbours need more"
         )
-    reader = FrozenReader(frozen, tokenizer, pick_device(device))
     study = _Study(reader, sample, options, report)
     router = fit_router(
         study.features[study.train], study.labels[study.train], study.costs[study.train], options
@@ -176,26 +164,6 @@ def train_router(
     fields = {"router_size": options.size, "router_confidence": found.chosen.confidence}
     add_head(folder, Path(output), fields, "router.", {f"router.{name}": w for name, w in router.items()})
     return found
-
-
-def oracle_labels(tops: Sequence[Tensor], overlap: float) -> tuple[Tensor, Tensor]:
-    """Return the class of each text, and how many neighbours it keeps.
-
-    Parameters
-    ----------
-    tops : sequence of Tensor
-        int64 [n, k] by ascending depth: the nearest passages.
-    overlap : float
-        Share of the last depth's that is enough.
-
-    Returns
-    -------
-    int64 [n], the first depth that is enough, and float32 [n, depths], shares of the last depth's.
-    """
-    kept = torch.stack([_overlap(top, tops[-1]) for top in tops], 1)
-    enough = kept >= overlap - 1e-6
-    enough[:, -1] = True
-    return enough.int().argmax(1), kept
 
 
 def classes_of(probabilities: Tensor, confidence: float) -> Tensor:
@@ -218,7 +186,7 @@ def fit_router(features: Tensor, labels: Tensor, costs: Tensor, options: RouterO
     hidden.weight, hidden.bias, out.weight, out.bias for features as they are.
     """
     generator = torch.Generator().manual_seed(options.seed)
-    mean, deviation = features.mean(0), features.std(0).clamp_min(1e-3)
+    mean, deviation = standard(features)
     inputs = (features - mean) / deviation
     shapes = {"hidden": (options.size, inputs.shape[1]), "out": (len(CLASSES), options.size)}
     router: dict[str, Tensor] = {}
@@ -226,19 +194,15 @@ def fit_router(features: Tensor, labels: Tensor, costs: Tensor, options: RouterO
         weight = torch.randn(rows, columns, generator=generator) / columns**0.5
         router[f"{name}.weight"] = weight.to(inputs.device).requires_grad_()
         router[f"{name}.bias"] = torch.zeros(rows, device=inputs.device).requires_grad_()
-    optimizer = torch.optim.AdamW(list(router.values()), lr=options.lr, weight_decay=options.weight_decay)
-    schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda step: 1 - step / options.steps)
-    for _ in range(options.steps):
-        drawn = torch.randint(len(inputs), (min(options.batch, len(inputs)),), generator=generator)
-        kept = torch.rand(len(drawn), inputs.shape[1], generator=generator) >= options.dropout
-        drawn = drawn.to(inputs.device)
-        batch = inputs[drawn] * kept.to(inputs.device) / (1 - options.dropout)
+
+    def loss_of_batch() -> Tensor:
+        size = min(options.batch, len(inputs))
+        drawn = torch.randint(len(inputs), (size,), generator=generator).to(inputs.device)
+        batch = dropped(inputs[drawn], options.dropout, generator)
         losses = F.cross_entropy(core.router_logits(batch, router), labels[drawn], reduction="none")
-        loss = (losses * costs[drawn]).sum() / costs[drawn].sum()
-        optimizer.zero_grad()
-        loss.backward()  # type: ignore[no-untyped-call]
-        optimizer.step()
-        schedule.step()
+        return (losses * costs[drawn]).sum() / costs[drawn].sum()
+
+    minimise(list(router.values()), loss_of_batch, options)
     fitted = {name: weight.detach() for name, weight in router.items()}
     # The standardisation becomes part of the first layer.
     fitted["hidden.weight"] = fitted["hidden.weight"] / deviation
@@ -271,7 +235,7 @@ class _Study:
                 f"all {len(self.labels)} texts are {CLASSES[int(self.labels[0])]} for this model: there is "
                 "nothing to route; use a fixed depth, or another overlap"
             )
-        self.costs = _costs(self.labels, kept, self.depths, options.depth_price)
+        self.costs = mistake_costs(self.labels, kept, self.depths, options.depth_price)
         held = torch.from_numpy(generator.random(len(self.labels)) < options.held_out).to(reader.device)
         if not held[: len(sample.queries)].any() or held.all():
             raise InvalidArgument("the sample is too small to hold a part out; draw more queries")
@@ -349,41 +313,7 @@ class _Study:
         wanted = nearest(
             self.queries.dense[deepest][asked], self.passages.dense[deepest], self.options.neighbours
         )
-        return float(_overlap(found, wanted).mean())
-
-
-def nearest(queries: Tensor, index: Tensor, k: int, *, exclude: Tensor | None = None) -> Tensor:
-    """Rows of `index` [n, d] with the largest products, int64 [q, k]; `exclude` int64 [q] are no answers."""
-    found = []
-    for begin in range(0, len(queries), _BLOCK):
-        scores = queries[begin : begin + _BLOCK] @ index.T
-        if exclude is not None:
-            scores.scatter_(1, exclude[begin : begin + _BLOCK, None], -torch.inf)
-        found.append(scores.topk(k, 1).indices)
-    return torch.cat(found)
-
-
-def own_passage_ndcg(queries: Tensor, index: Tensor, own: Tensor) -> Tensor:
-    """nDCG@10 of each query with one relevant row of `index`: float32 [q]. Equal scores rank above it."""
-    values = []
-    for begin in range(0, len(queries), _BLOCK):
-        scores = queries[begin : begin + _BLOCK] @ index.T
-        own_scores = scores.gather(1, own[begin : begin + _BLOCK, None])
-        ranks = (scores >= own_scores).sum(1).float()
-        values.append(torch.where(ranks <= 10, 1 / torch.log2(1 + ranks), torch.zeros_like(ranks)))
-    return torch.cat(values)
-
-
-def _overlap(found: Tensor, wanted: Tensor) -> Tensor:
-    return (found[:, :, None] == wanted[:, None, :]).any(2).float().mean(1)
-
-
-def _costs(labels: Tensor, kept: Tensor, depths: Sequence[int], price: float) -> Tensor:
-    """Cost of the worst mistake: neighbours lost at the easiest depth, or recursions spent for nothing."""
-    needed = torch.tensor(depths, dtype=torch.float32, device=labels.device)[labels]
-    lost = torch.where(labels > 0, 1 - kept[:, 0], torch.zeros_like(needed))
-    wasted = price * (depths[-1] - needed) / depths[-1]
-    return torch.maximum(lost, wasted).clamp_min(1e-3)
+        return float(overlap_of(found, wanted).mean())
 
 
 def _mixed(texts: FrozenTexts, depths: Sequence[int], classes: Tensor, rows: Tensor | None) -> Tensor:

@@ -7,7 +7,7 @@ import torch
 from taesr.nn import TAESRModel
 from taesr.training.capacity import target_now
 from taesr.training.distributed import World
-from taesr.training.options import TokenRoutingOptions
+from taesr.training.objective_options import TokenRoutingOptions
 from taesr.training.sharding import local_part, split_like
 
 _BIAS = "token_router.bias"

@@ -19,9 +19,10 @@ from torch import Tensor
 
 from taesr._native import core
 from taesr.errors import InvalidArgument
-from taesr.nn import TAESRModel
 from taesr.training.add_head import add_head, check_output
-from taesr.training.frozen import FrozenReader, Report, pick_device
+from taesr.training.checks import require
+from taesr.training.frozen import FrozenReader, Report
+from taesr.training.small_fit import dropped, minimise, standard
 from taesr.training.subspace_data import SubspaceData, load_subspace_data
 from taesr.training.subspace_probes import ProbeComparison, compare_probes, require_probes
 
@@ -66,13 +67,10 @@ class SubspaceOptions:
             what = f"sizes names {unknown[0]!r}" if unknown else "sizes is empty"
             raise InvalidArgument(f"{what}; allowed: {', '.join(NAMES)}")
         for name, least in (("limit", 1), ("steps", 1), ("batch", 2)):
-            if getattr(self, name) < least:
-                raise InvalidArgument(f"{name} is {getattr(self, name)}; it must be at least {least}")
-        if not 0 <= self.dropout < 1:
-            raise InvalidArgument(f"dropout is {self.dropout}; allowed: 0 to below 1")
-        for name in ("lr", "temperature"):
-            if not getattr(self, name) > 0:
-                raise InvalidArgument(f"{name} is {getattr(self, name)}; it must be above 0")
+            require(name, getattr(self, name), least)
+        require("dropout", self.dropout, 0, 1, without_high=True)
+        require("lr", self.lr, 0, without_low=True)
+        require("temperature", self.temperature, 0, without_low=True)
 
 
 @dataclass(frozen=True)
@@ -129,9 +127,8 @@ def train_subspaces(
     test = load_subspace_data(data, "heldout", limit=options.limit, seed=options.seed) if held_out else None
     for name in options.sizes:
         _check_data(name, train)
-    frozen = TAESRModel.from_pretrained(folder)
-    deepest = frozen.config.recursions("hard")
-    reader = FrozenReader(frozen, core.Tokenizer.load(folder / "tokenizer.model"), pick_device(device))
+    reader = FrozenReader.load(folder, device)
+    deepest = reader.model.config.recursions("hard")
     read = reader.read(train.texts, "passage", [deepest], label="texts to learn from", report=report)
     pooled, dense = read.pooled[deepest], read.dense[deepest]
     heads, losses = {}, {}
@@ -177,29 +174,24 @@ def fit_subspace(
     """
     generator = torch.Generator().manual_seed(options.seed)
     draw = _sampler(name, dense, data, options, generator)
-    mean, deviation = pooled.mean(0), pooled.std(0).clamp_min(1e-3)
+    mean, deviation = standard(pooled)
     weight = (torch.randn(size, pooled.shape[1], generator=generator) / pooled.shape[1] ** 0.5).to(
         pooled.device
     )
     weight.requires_grad_()
     bias = torch.zeros(size, device=pooled.device, requires_grad=True)
-    optimizer = torch.optim.AdamW([weight, bias], lr=options.lr, weight_decay=options.weight_decay)
-    schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda step: 1 - step / options.steps)
-    losses = []
-    for step in range(options.steps):
+
+    def loss_of_batch() -> Tensor:
         places, loss_of = draw()
-        kept = torch.rand(len(places), pooled.shape[1], generator=generator) >= options.dropout
-        inputs = (pooled[places] - mean) / deviation * kept.to(pooled.device) / (1 - options.dropout)
-        loss = loss_of(core.dense_embedding(inputs, weight, bias))
-        optimizer.zero_grad()
-        loss.backward()  # type: ignore[no-untyped-call]
-        optimizer.step()
-        schedule.step()
-        losses.append(loss.detach())
-        if report is not None and step % 50 == 49:
-            report(f"{name} steps", step + 1, options.steps)
+        inputs = dropped((pooled[places] - mean) / deviation, options.dropout, generator)
+        return loss_of(core.dense_embedding(inputs, weight, bias))
+
+    def progress(step: int) -> None:
+        if report is not None and step % 50 == 0:
+            report(f"{name} steps", step, options.steps)
+
+    values = minimise([weight, bias], loss_of_batch, options, report=progress)
     part = max(1, options.steps // 10)
-    values = torch.stack(losses)
     # The standardisation becomes part of the map.
     folded = (weight / deviation).detach()
     return (folded, bias.detach() - folded @ mean), (

@@ -12,50 +12,32 @@
 #include <ATen/ops/erf.h>
 #include <ATen/ops/matmul.h>
 #include <ATen/ops/ones.h>
-#include <ATen/ops/randint.h>
 #include <ATen/ops/randn.h>
 #include <ATen/ops/tensor.h>
 #include <gtest/gtest.h>
 
 #include "model/forward.h"
+#include "support/random_model.h"
 #include "taesr/errors.h"
 
 namespace taesr {
 namespace {
 
+using testing::alone;
+
 TAESRConfig small_config(Sharing sharing = Sharing::kMiddleCycle) {
-  TAESRConfig config;
-  config.vocab_size = 40;
-  config.hidden_size = 16;
-  config.intermediate_size = 24;
-  config.num_attention_heads = 2;
-  config.max_position_embeddings = 16;
+  TAESRConfig config = testing::small_config(40, 16, 2);
   config.sharing = sharing;
-  config.refinement_layers = 1;
   config.recursion_steps = {{"easy", 1}, {"medium", 2}, {"hard", 4}};
-  config.embedding_size = 8;
-  config.matryoshka_dimensions = {8};
   config.router_size = 5;
   return config;
 }
 
 EncoderWeights random_weights(const TAESRConfig& config) {
-  WeightMap weights;
-  for (const auto& [name, shape] : weight_shapes(config)) weights[name] = 0.3 * at::randn(shape);
-  return EncoderWeights::resolve(config, weights, "weights");
+  return EncoderWeights::resolve(config, testing::random_weights(config), "weights");
 }
 
-PackedBatch some_batch() {
-  const std::vector<std::int64_t> offsets = {0, 3, 4, 11, 13, 18};
-  return {at::randint(40, {18}, at::kLong), offsets, at::tensor({0, 1, 0, 1, 1}, at::kLong)};
-}
-
-/// A batch with sequence `i` of another alone.
-PackedBatch alone(const PackedBatch& batch, std::int64_t i) {
-  const auto begin = batch.offsets[static_cast<std::size_t>(i)];
-  const auto length = batch.offsets[static_cast<std::size_t>(i) + 1] - begin;
-  return {batch.tokens.narrow(0, begin, length), {0, length}, batch.roles.narrow(0, i, 1)};
-}
+PackedBatch some_batch() { return testing::random_batch(small_config(), {3, 1, 7, 2, 5}); }
 
 TEST(Router, LogitsAreTheDefinition) {
   const auto entry = at::randn({6, 4});

@@ -3,9 +3,16 @@
 #include <cmath>
 #include <cstddef>
 #include <random>
+#include <span>
 #include <vector>
 
 namespace taesr::testing {
+
+inline double dot(std::span<const float> a, std::span<const float> b) {
+  double sum = 0;
+  for (std::size_t i = 0; i < a.size(); ++i) sum += static_cast<double>(a[i]) * b[i];
+  return sum;
+}
 
 inline void normalise(std::vector<float>& vector) {
   double squares = 0;

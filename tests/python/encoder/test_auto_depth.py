@@ -3,7 +3,6 @@
 import dataclasses
 import math
 import random
-import shutil
 from pathlib import Path
 
 import numpy as np
@@ -11,23 +10,11 @@ import pytest
 import torch
 import torch.nn.functional as F  # noqa: N812 - its usual name
 
-from taesr import Encoder, InvalidArgument, TAESRConfig, TAESRModel
+from taesr import Encoder, InvalidArgument, TAESRModel
 from taesr.nn import PackedBatch, router_features, router_logits
+from tests.python.small_models import save, small_config
 
-CONFIG = TAESRConfig(
-    vocab_size=24000,
-    hidden_size=16,
-    intermediate_size=32,
-    num_attention_heads=2,
-    max_position_embeddings=24,
-    recursion_steps={"easy": 1, "medium": 2, "hard": 4},
-    embedding_size=16,
-    matryoshka_dimensions=[4, 16],
-    sparse_head=True,
-    late_size=6,
-    router_size=8,
-    subspaces={"temporal": 5, "semantic": 7},
-)
+CONFIG = small_config(sparse_head=True, late_size=6, router_size=8, subspaces={"temporal": 5, "semantic": 7})
 WORDS = ["printer", "offline", "password", "reset", "mountain", "weather", "1987", "the", "of", "how", "and"]
 LONG = "the weather in the mountains is mild and the printer is offline " * 9
 
@@ -42,12 +29,6 @@ def some_texts(count: int) -> list[str]:
 
 
 TEXTS = some_texts(60)
-
-
-def save(model: TAESRModel, folder: Path, tokenizer: Path) -> Path:
-    model.save_pretrained(folder)
-    shutil.copyfile(tokenizer, folder / "tokenizer.model")
-    return folder
 
 
 @pytest.fixture(scope="module")
@@ -70,8 +51,8 @@ def model(encoder: Encoder) -> TAESRModel:
 
 
 @pytest.fixture(scope="module")
-def folder(model: TAESRModel, encoder: Encoder, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return save(model, tmp_path_factory.mktemp("routed"), encoder.source / "tokenizer.model")
+def folder(model: TAESRModel, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return save(model, tmp_path_factory.mktemp("routed"))
 
 
 @pytest.fixture(scope="module")
@@ -159,13 +140,13 @@ def test_a_long_text_takes_the_depth_of_its_deepest_window(model: TAESRModel, ro
 
 @pytest.mark.parametrize(("confidence", "depth"), [(0.0, 1), (1.0, 4)])
 def test_confidence_moves_depth_from_easy_to_hard(
-    model: TAESRModel, routed: Encoder, encoder: Encoder, tmp_path: Path, confidence: float, depth: int
+    model: TAESRModel, routed: Encoder, tmp_path: Path, confidence: float, depth: int
 ) -> None:
     other = TAESRModel(dataclasses.replace(CONFIG, router_confidence=confidence))
     other.load_state_dict(model.state_dict())
     with torch.no_grad():
         other.get_parameter("router.out.weight").mul_(0.01)  # nothing is certain
-    path = save(other, tmp_path / "model", encoder.source / "tokenizer.model")
+    path = save(other, tmp_path / "model")
     loaded = Encoder.load(path, precision="float32")
     assert loaded.config.router_confidence == confidence
     full = loaded.encode_detailed(TEXTS)
@@ -219,7 +200,7 @@ def test_router_functions_refuse_a_model_without_one(encoder: Encoder) -> None:
 @pytest.mark.parametrize("confidence", [-0.1, 1.1])
 def test_confidence_out_of_range_is_refused(confidence: float) -> None:
     with pytest.raises(InvalidArgument, match=r"router_confidence.*allowed: 0 to 1"):
-        TAESRConfig(router_confidence=confidence)
+        small_config(router_confidence=confidence)
 
 
 @pytest.mark.parametrize("depth", ["auto", "easy", "hard"])

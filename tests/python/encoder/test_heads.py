@@ -1,7 +1,6 @@
 """Sparse and late-interaction heads against the definitions in plain PyTorch."""
 
 import dataclasses
-import shutil
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -10,22 +9,12 @@ import pytest
 import torch
 import torch.nn.functional as F  # noqa: N812 - its usual name
 
-from taesr import Encoder, InvalidArgument, TAESRConfig, TAESRModel
+from taesr import Encoder, InvalidArgument, TAESRModel
 from taesr.nn.heads import late_embedding, sparse_embedding
 from taesr.sparse import SparseRows
+from tests.python.small_models import save, small_config
 
-CONFIG = TAESRConfig(
-    vocab_size=24000,
-    hidden_size=16,
-    intermediate_size=32,
-    num_attention_heads=2,
-    max_position_embeddings=24,
-    recursion_steps={"easy": 1, "medium": 2, "hard": 3},
-    embedding_size=16,
-    matryoshka_dimensions=[4, 16],
-    sparse_head=True,
-    late_size=6,
-)
+CONFIG = small_config(sparse_head=True, late_size=6)
 TEXTS = [
     "reset password",
     "",
@@ -38,7 +27,7 @@ LONG = "the weather in the mountains is mild and the printer is offline " * 9
 
 
 @pytest.fixture(scope="module")
-def folder(encoder: Encoder, tmp_path_factory: pytest.TempPathFactory) -> Path:
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A random small model with both heads, its sparse weights few as in a trained one."""
     torch.manual_seed(0)
     model = TAESRModel(CONFIG)
@@ -47,10 +36,7 @@ def folder(encoder: Encoder, tmp_path_factory: pytest.TempPathFactory) -> Path:
             parameter.add_(0.2 * torch.randn_like(parameter))
         model.get_parameter("sparse.bias").sub_(1.5)
         model.get_parameter("sparse.idf").copy_(torch.rand(24000) - 0.1)
-    path = tmp_path_factory.mktemp("heads")
-    model.save_pretrained(path)
-    shutil.copyfile(encoder.source / "tokenizer.model", path / "tokenizer.model")
-    return path
+    return save(model, tmp_path_factory.mktemp("heads"))
 
 
 @pytest.fixture(scope="module")
@@ -189,12 +175,10 @@ def test_bad_options_are_named(small: Encoder, options: dict, message: str) -> N
         small.encode_full(["a"], **options)
 
 
-def test_heads_that_a_model_lacks_are_named(small: Encoder, tmp_path: Path) -> None:
+def test_heads_that_a_model_lacks_are_named(tmp_path: Path) -> None:
     bare_config = dataclasses.replace(CONFIG, sparse_head=False, late_size=0)
     bare_model = TAESRModel(bare_config)
-    bare_model.save_pretrained(tmp_path)
-    shutil.copyfile(small.source / "tokenizer.model", tmp_path / "tokenizer.model")
-    bare = Encoder.load(tmp_path)
+    bare = Encoder.load(save(bare_model, tmp_path))
     assert bare.encode("a").shape == (1, 16)
     with pytest.raises(InvalidArgument, match=r"has no sparse head \(config field 'sparse_head'\)"):
         bare.encode_full(["a"], outputs=["sparse"])

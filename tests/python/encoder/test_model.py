@@ -6,19 +6,11 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
-from taesr import Encoder, FormatError, InvalidArgument, IoError, TAESRConfig, TAESRModel
+from taesr import Encoder, FormatError, InvalidArgument, IoError, TAESRModel
 from tests.python.reference_encoder import ReferenceEncoder
+from tests.python.small_models import small_config
 
-TINY = TAESRConfig(
-    vocab_size=50,
-    hidden_size=16,
-    intermediate_size=32,
-    num_attention_heads=2,
-    max_position_embeddings=24,
-    recursion_steps={"easy": 1, "medium": 2, "hard": 3},
-    embedding_size=16,
-    matryoshka_dimensions=[4, 16],
-)
+TINY = small_config(vocab_size=50, recursion_steps={"easy": 1, "medium": 2, "hard": 3})
 
 TABLE = "embeddings.token.weight"
 SCALE = "embeddings.token.scale"

@@ -10,6 +10,7 @@ from taesr import InvalidArgument, TAESRConfig, TAESRModel
 from taesr._native import core
 from taesr.nn import PackedBatch
 from tests.python.reference_encoder import Reference
+from tests.python.small_models import small_config
 
 TEXTS = [[5, 6, 7], [8, 9, 10, 11, 12, 13, 14, 15, 16, 17], [18], [19, 20]]
 ROLES = ["passage", "query", "query", "passage"]
@@ -17,17 +18,8 @@ DEPTHS = [1, 2, 4]
 
 
 def config(**fields: Any) -> TAESRConfig:
-    return TAESRConfig(
-        vocab_size=50,
-        hidden_size=16,
-        intermediate_size=24,
-        num_attention_heads=2,
-        max_position_embeddings=24,
-        recursion_steps={"easy": 1, "medium": 2, "hard": 4},
-        embedding_size=12,
-        matryoshka_dimensions=[4, 12],
-        **fields,
-    )
+    sizes = {"intermediate_size": 24, "embedding_size": 12, "matryoshka_dimensions": [4, 12]}
+    return small_config(vocab_size=50, **sizes, **fields)
 
 
 ALONE = {"entry_layers": 0, "exit_layers": 0}

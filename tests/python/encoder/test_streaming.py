@@ -20,34 +20,21 @@ import torch
 from taesr import Encoder, InvalidArgument, TAESRConfig, TAESRModel
 from taesr.errors import Error, ModelMismatch
 from taesr.streaming import windows
+from tests.python.small_models import save, small_config
 
-CONFIG = TAESRConfig(
-    vocab_size=24000,
-    hidden_size=16,
-    intermediate_size=32,
-    num_attention_heads=2,
-    max_position_embeddings=24,
-    recursion_steps={"easy": 1, "medium": 2, "hard": 4},
-    embedding_size=16,
-    matryoshka_dimensions=[4, 16],
-    sparse_head=True,
-    late_size=6,
-)
+CONFIG = small_config(sparse_head=True, late_size=6)
 TEXTS = [f"text {i} " + "printer offline " * (i * 7 % 9) for i in range(53)]
 LONG = "the weather in the mountains is mild " * 20
 
 
-def save(config: TAESRConfig, folder: Path, encoder: Encoder) -> Path:
-    """Make a random model."""
+def save_random(config: TAESRConfig, folder: Path) -> Path:
     torch.manual_seed(3)
-    TAESRModel(config).save_pretrained(folder)
-    shutil.copyfile(encoder.source / "tokenizer.model", folder / "tokenizer.model")
-    return folder
+    return save(TAESRModel(config), folder)
 
 
 @pytest.fixture(scope="module")
-def folder(encoder: Encoder, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return save(CONFIG, tmp_path_factory.mktemp("small"), encoder)
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return save_random(CONFIG, tmp_path_factory.mktemp("small"))
 
 
 @pytest.fixture(scope="module")
@@ -308,6 +295,23 @@ def test_processes_go_when_the_one_that_started_them_goes(folder: Path, tmp_path
         assert errors.rstrip().endswith("KeyboardInterrupt")
 
 
+@pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="needs /proc")
+def test_every_process_leaves_ctrl_c_to_the_one_that_started_it(folder: Path, tmp_path: Path) -> None:
+    script = run_script(tmp_path, folder, ENDLESS)
+    assert script.stdout is not None
+    children = [int(pid) for pid in script.stdout.readline().split()]
+    assert len(children) == 2
+    blocked = [
+        int(line.split()[1], 16)
+        for pid in children
+        for line in Path(f"/proc/{pid}/status").read_text().splitlines()
+        if line.startswith("SigBlk:")
+    ]
+    script.kill()
+    script.communicate(timeout=60)
+    assert [mask >> (signal.SIGINT - 1) & 1 for mask in blocked] == [1, 1]
+
+
 def test_a_script_without_a_guard_is_told_so(folder: Path, tmp_path: Path) -> None:
     script = run_script(
         tmp_path, folder, "print(encoder.encode_multiprocess(['a'] * 9, processes=2).shape)\n"
@@ -333,9 +337,9 @@ print(stream(50_000), (resident() - before) / 2**20)
 
 
 @pytest.mark.skipif(not Path("/proc/self/statm").exists(), reason="needs /proc")
-def test_memory_stays_flat_over_fifty_thousand_texts(encoder: Encoder, tmp_path: Path) -> None:
+def test_memory_stays_flat_over_fifty_thousand_texts(tmp_path: Path) -> None:
     config = dataclasses.replace(CONFIG, sharing="cycle", entry_layers=0, shared_layers=1, exit_layers=0)
-    script = run_script(tmp_path, save(config, tmp_path, encoder), COUNTING)
+    script = run_script(tmp_path, save_random(config, tmp_path), COUNTING)
     output, errors = script.communicate(timeout=240)
     assert script.returncode == 0, errors
     count, growth = output.split()

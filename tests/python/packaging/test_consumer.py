@@ -13,6 +13,7 @@ import taesr
 
 ROOT = Path(__file__).parents[3]
 CONSUMER = ROOT / "tests" / "consumer"
+_LIMIT = 1200  # seconds
 
 
 def run(*command: str | Path, **environment: str) -> str:
@@ -20,7 +21,7 @@ def run(*command: str | Path, **environment: str) -> str:
         [str(part) for part in command],
         capture_output=True,
         text=True,
-        timeout=1200,
+        timeout=_LIMIT,
         env={**os.environ, **environment},
     )
     assert done.returncode == 0, f"{' '.join(map(str, command))}\n{done.stdout}\n{done.stderr}"
@@ -53,6 +54,7 @@ def test_consumer_builds_against_the_python_package(tmp_path: Path) -> None:
     assert build_and_run(tmp_path, cmake_dir) == "1 x 256, depth 1\npasswords\n"
 
 
+@pytest.mark.timeout(_LIMIT)  # it compiles the whole library
 def test_consumer_builds_against_an_install_tree(tmp_path: Path) -> None:
     package_cmake_dir()
     run(

@@ -19,8 +19,7 @@ from taesr.training.losses.kl import SimilarityRows, score_kl
 from taesr.training.losses.late import maxsim_scores
 from taesr.training.losses.self_distillation import self_distillation_loss
 from taesr.training.losses.sparse import bag_of_pieces, flops_loss, margin_mse, ramp
-from taesr.training.objectives import Objectives
-from taesr.training.options import (
+from taesr.training.objective_options import (
     ContrastiveOptions,
     CosineOptions,
     KLOptions,
@@ -29,6 +28,7 @@ from taesr.training.options import (
     SelfDistillationOptions,
     SparseOptions,
 )
+from taesr.training.objectives import Objectives
 from taesr.training.planner import Planner
 
 DIMS = {4: 0.3, 8: 0.7}

@@ -7,23 +7,16 @@ import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F  # noqa: N812 - its usual name
-from small_models import write_model
+from tests.python.small_models import write_release
 
 import taesr
 from taesr import Encoder, FormatError, InvalidArgument, IoError
 from taesr._native import core
 from taesr.cli import main
 from taesr.evaluation.beir import RetrievalDataset
+from taesr.training.oracle_depth import nearest, oracle_labels, own_passage_ndcg
 from taesr.training.pool_sample import sample_pool
-from taesr.training.router import (
-    RouterOptions,
-    classes_of,
-    fit_router,
-    nearest,
-    oracle_labels,
-    own_passage_ndcg,
-    train_router,
-)
+from taesr.training.router import RouterOptions, classes_of, fit_router, train_router
 from taesr.training.router_report import router_report
 
 WORDS = ["river", "stone", "bread", "cloud", "engine", "paper", "garden", "winter", "music", "copper", "lamp"]
@@ -110,7 +103,7 @@ def test_costs_pull_the_choice_towards_the_dear_class() -> None:
 
 
 def test_training_leaves_the_trunk_as_it_was_to_the_bit(tmp_path: Path) -> None:
-    model, pool = write_model(tmp_path / "model"), write_pool(tmp_path / "pool.jsonl")
+    model, pool = write_release(tmp_path / "model"), write_pool(tmp_path / "pool.jsonl")
     labels_seen: list[str] = []
     found = train_router(
         model,
@@ -145,7 +138,7 @@ def test_training_leaves_the_trunk_as_it_was_to_the_bit(tmp_path: Path) -> None:
 
 
 def test_the_chosen_confidence_keeps_what_was_asked_at_the_least_depth(tmp_path: Path) -> None:
-    model, pool = write_model(tmp_path / "model"), write_pool(tmp_path / "pool.jsonl", queries=3)
+    model, pool = write_release(tmp_path / "model"), write_pool(tmp_path / "pool.jsonl", queries=3)
     options = RouterOptions(queries=600, passages=200, size=8, steps=60, overlap=0.6, retention=0.9)
     found = train_router(model, [pool], tmp_path / "routed", options, device="cpu")
     assert found.measure.startswith("nDCG@10")
@@ -161,13 +154,13 @@ def test_the_chosen_confidence_keeps_what_was_asked_at_the_least_depth(tmp_path:
 
 
 def test_a_routers_figures_are_reproducible_and_it_can_be_replaced(tmp_path: Path) -> None:
-    model, pool = write_model(tmp_path / "model"), write_pool(tmp_path / "pool.jsonl")
+    model, pool = write_release(tmp_path / "model"), write_pool(tmp_path / "pool.jsonl")
     first = train_router(model, [pool], tmp_path / "routed", QUICK, device="cpu")
     assert train_router(tmp_path / "routed", [pool], tmp_path / "again", QUICK, device="cpu") == first
 
 
 def test_report_has_fixed_depths_router_points_and_a_paired_test(tmp_path: Path) -> None:
-    model, pool = write_model(tmp_path / "model"), write_pool(tmp_path / "pool.jsonl")
+    model, pool = write_release(tmp_path / "model"), write_pool(tmp_path / "pool.jsonl")
     train_router(model, [pool], tmp_path / "routed", QUICK, device="cpu")
     documents = [f"{first} {second}" for first in WORDS for second in WORDS]
     queries = [f"where is the {word}" for word in WORDS]
@@ -203,7 +196,7 @@ def test_samples_have_each_querys_own_passage(tmp_path: Path) -> None:
 
 
 def test_errors_come_before_the_work_and_say_what_is_wrong(tmp_path: Path) -> None:
-    model, pool = write_model(tmp_path / "model"), write_pool(tmp_path / "pool.jsonl")
+    model, pool = write_release(tmp_path / "model"), write_pool(tmp_path / "pool.jsonl")
     with pytest.raises(InvalidArgument, match="is the model itself"):
         train_router(model, [pool], model, QUICK)
     (tmp_path / "notes").mkdir()
@@ -226,7 +219,7 @@ def test_errors_come_before_the_work_and_say_what_is_wrong(tmp_path: Path) -> No
 
 
 def test_a_model_whose_depths_agree_has_nothing_to_route(tmp_path: Path) -> None:
-    model, pool = write_model(tmp_path / "model"), write_pool(tmp_path / "pool.jsonl")
+    model, pool = write_release(tmp_path / "model"), write_pool(tmp_path / "pool.jsonl")
     options = RouterOptions(queries=150, passages=200, size=8, steps=5, overlap=1e-9)
     with pytest.raises(taesr.Error, match="nothing to route"):
         train_router(model, [pool], tmp_path / "out", options, device="cpu")
@@ -235,11 +228,11 @@ def test_a_model_whose_depths_agree_has_nothing_to_route(tmp_path: Path) -> None
 def test_the_command_trains_and_prints_one_json_document(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    model, pool = write_model(tmp_path / "model"), write_pool(tmp_path / "pool.jsonl")
+    model, pool = write_release(tmp_path / "model"), write_pool(tmp_path / "pool.jsonl")
     command = ["train-router", str(model), "--pool", str(pool), "--output", str(tmp_path / "out"), "--json"]
     sizes = ["--queries", "150", "--passages", "200", "--size", "4", "--steps", "30", "--overlap", "0.6"]
     assert main([*command, *sizes, "--device", "cpu"]) == 0
     found = json.loads(capsys.readouterr().out)["held_out"]
     assert found["chosen"]["confidence"] == Encoder.load(tmp_path / "out").config.router_confidence
     assert main([*command, "--retention", "2"]) == 1
-    assert "retention is 2.0; allowed: above 0 to 1" in capsys.readouterr().err
+    assert "retention is 2; allowed: above 0 to 1" in capsys.readouterr().err

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F  # noqa: N812 - its usual name
-from small_models import write_model
+from tests.python.small_models import write_release
 
 from taesr import Encoder, FormatError, InvalidArgument, IoError
 from taesr._native import core
@@ -186,7 +186,7 @@ def test_contextual_loss_is_least_where_each_neighbour_is_its_anchor() -> None:
 
 
 def test_training_leaves_the_dense_embedding_as_it_was_to_the_bit(tmp_path: Path) -> None:
-    model, data = write_model(tmp_path / "model"), write_data(tmp_path / "data")
+    model, data = write_release(tmp_path / "model"), write_data(tmp_path / "data")
     found = train_subspaces(model, data, tmp_path / "out", QUICK, device="cpu")
     assert set(found.losses) == set(QUICK.sizes)
     assert {probe.subspace for probe in found.probes} == set(QUICK.sizes)
@@ -210,7 +210,7 @@ def test_training_leaves_the_dense_embedding_as_it_was_to_the_bit(tmp_path: Path
 
 
 def test_retraining_replaces_the_subspaces_that_were_there(tmp_path: Path) -> None:
-    model, data = write_model(tmp_path / "model"), write_data(tmp_path / "data")
+    model, data = write_release(tmp_path / "model"), write_data(tmp_path / "data")
     train_subspaces(model, data, tmp_path / "four", QUICK, device="cpu")
     only = SubspaceOptions(sizes={"temporal": 3}, steps=5, batch=16)
     train_subspaces(tmp_path / "four", data, tmp_path / "one", only, device="cpu")
@@ -218,7 +218,7 @@ def test_retraining_replaces_the_subspaces_that_were_there(tmp_path: Path) -> No
 
 
 def test_errors_say_what_is_missing(tmp_path: Path) -> None:
-    model = write_model(tmp_path / "model")
+    model = write_release(tmp_path / "model")
     (tmp_path / "data").mkdir()
     (tmp_path / "data" / "procedural.train.jsonl").write_text(
         '{"text": "a", "label": "factual"}\n{"text": "b", "label": "procedural"}\n'
@@ -236,7 +236,7 @@ def test_errors_say_what_is_missing(tmp_path: Path) -> None:
 
 
 def test_the_command_trains_and_prints_the_probes(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    model, data = write_model(tmp_path / "model"), write_data(tmp_path / "data")
+    model, data = write_release(tmp_path / "model"), write_data(tmp_path / "data")
     command = ["train-subspaces", str(model), "--data", str(data), "--output", str(tmp_path / "out")]
     sizes = ["--size", "temporal=4", "contextual=3", "--steps", "5", "--device", "cpu"]
     assert main([*command, *sizes]) == 0

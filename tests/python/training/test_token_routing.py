@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 import torch
+from tests.python.small_models import TOKENIZER, small_config
 from tests.python.training.pools import SmallPool, small_pool
 from tests.python.training.runs import config_of, document_of, losses_of, python, rows_of
 
@@ -19,13 +20,12 @@ from taesr.training import train
 from taesr.training.capacity import capacity_now, target_now
 from taesr.training.distributed import World
 from taesr.training.losses.routing import balancing_loss, z_loss
-from taesr.training.options import TokenRoutingOptions
+from taesr.training.objective_options import TokenRoutingOptions
 from taesr.training.routing import RoutedTokens, TokenBalancer
 
 EXPERT: dict[str, Any] = {"token_routing": "expert_choice", "token_capacity": [1.0, 0.6, 0.3]}
 TOKEN: dict[str, Any] = {"token_routing": "token_choice"}
 LENGTHS = [3, 10, 1, 20]
-TOKENIZER = Path(taesr.__file__).parent / "models" / "default" / "tokenizer.model"
 
 # Each process writes what it counted, and the bias that came of it.
 _BIASES = """
@@ -61,17 +61,8 @@ def pool(tmp_path_factory: pytest.TempPathFactory) -> SmallPool:
 def make_model(*, seed: int = 0, **fields: Any) -> TAESRModel:
     """In float64; the router, which begins at zero, is random too."""
     torch.manual_seed(seed)
-    config = TAESRConfig(
-        vocab_size=60,
-        hidden_size=16,
-        intermediate_size=32,
-        num_attention_heads=2,
-        max_position_embeddings=24,
-        recursion_steps={"easy": 1, "medium": 2, "hard": 3},
-        embedding_size=16,
-        matryoshka_dimensions=[16],
-        **fields,
-    )
+    steps = {"easy": 1, "medium": 2, "hard": 3}
+    config = small_config(vocab_size=60, recursion_steps=steps, matryoshka_dimensions=[16], **fields)
     model = TAESRModel(config).double()
     with torch.no_grad():
         for parameter in model.parameters():

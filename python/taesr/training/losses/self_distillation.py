@@ -6,7 +6,7 @@ from torch import Tensor
 
 from taesr.training.losses.cosine import cosine_loss
 from taesr.training.losses.kl import SimilarityRows
-from taesr.training.options import SelfDistillationOptions
+from taesr.training.objective_options import SelfDistillationOptions
 
 
 def self_distillation_loss(
