@@ -14,7 +14,12 @@ PYBIND11_MODULE(_core, module) {
   taesr::register_config(module);
   taesr::register_encoder(module);
   taesr::register_chunker(module);
+  taesr::register_maintenance(module);
   taesr::register_collection(module);
+  taesr::register_retrieval(module);
+  taesr::register_compression(module);
+  taesr::register_device(module);
   taesr::register_heads(module);
+  taesr::register_indexes(module);
   taesr::register_nn(module);
 }
