@@ -1,6 +1,12 @@
 #include <gtest/gtest.h>
 
+#include <algorithm>
 #include <atomic>
+#include <chrono>
+#include <cstdio>
+#include <cstdlib>
+#include <numeric>
+#include <string>
 #include <thread>
 
 #include "support/fake_embedder.h"
@@ -91,6 +97,99 @@ TEST(Concurrency, AddsOfTwoThreadsTakeTurns) {
   threads.clear();
   EXPECT_EQ(collection.document_count(), 40u);
   EXPECT_EQ(collection.search_keyword("common", 1000).size(), 40u);
+}
+
+/// 2 seconds, or those of TAESR_CONCURRENCY_SECONDS.
+std::chrono::seconds time_to_spend() {
+  const char* wanted = std::getenv("TAESR_CONCURRENCY_SECONDS");
+  return std::chrono::seconds(wanted == nullptr ? 2 : std::max(1, std::atoi(wanted)));
+}
+
+/// Documents that stay, enough for a graph, and what is nearest to the words of each, searched exactly.
+class Core {
+ public:
+  static constexpr std::size_t kSize = 2500;
+  static constexpr std::size_t kNearest = 10;
+
+  explicit Core(const Embedder& embedder) {
+    for (std::size_t i = 0; i < kSize; ++i) {
+      documents_.push_back({});
+      documents_.back().id = "core" + std::to_string(i);
+      documents_.back().text = "alpha" + std::to_string(i) + " beta" + std::to_string(i % 300);
+      texts_.push_back(documents_.back().text);
+    }
+    vectors_ = embedder.embed(texts_, Role::kPassage, "medium").vectors;
+  }
+
+  [[nodiscard]] std::span<const Document> documents() const { return documents_; }
+  [[nodiscard]] std::span<const float> query(std::size_t i) const { return vectors_.row(i); }
+
+  /// Share of the exact neighbours of document i that are among the first ten of `hits` that stay.
+  [[nodiscard]] double recall(std::size_t i, const std::vector<StoredChunk>& hits) const {
+    std::vector<std::size_t> order(kSize);
+    std::iota(order.begin(), order.end(), 0);
+    std::vector<float> scores;
+    for (std::size_t j = 0; j < kSize; ++j) {
+      scores.push_back(std::inner_product(query(i).begin(), query(i).end(), vectors_.row(j).begin(), 0.0F));
+    }
+    std::ranges::partial_sort(order, order.begin() + kNearest, [&](auto a, auto b) { return scores[a] > scores[b]; });
+    std::size_t found = 0;
+    std::size_t looked_at = 0;
+    for (const StoredChunk& hit : hits) {
+      if (!hit.document.starts_with("core") || looked_at++ == kNearest) continue;
+      const auto number = static_cast<std::size_t>(std::stoul(hit.document.substr(4)));
+      found += std::find(order.begin(), order.begin() + kNearest, number) == order.begin() + kNearest ? 0 : 1;
+    }
+    return static_cast<double>(found) / kNearest;
+  }
+
+ private:
+  std::vector<Document> documents_;
+  std::vector<std::string> texts_;
+  Matrix vectors_;
+};
+
+TEST(Concurrency, EightReadersKeepTheirRecallBesideAWriter) {
+  const testing::TemporaryDirectory directory;
+  const auto embedder = std::make_shared<const testing::FakeEmbedder>(24);
+  const Core core(*embedder);
+  Collection writer = Collection::open(directory.path(), embedder);
+  writer.add(core.documents());
+  const Collection reader = Collection::open(directory.path(), embedder, {.create = false, .read_only = true});
+  std::atomic<bool> stop = false;
+  std::atomic<std::size_t> searches = 0;
+  std::vector<double> recalls(8);
+  std::vector<std::jthread> threads;
+  for (std::size_t t = 0; t < recalls.size(); ++t) {
+    threads.emplace_back([&, t] {
+      const Collection& searched = t % 2 == 0 ? writer : reader;
+      double sum = 0;
+      std::size_t count = 0;
+      for (std::size_t i = t; !stop || count == 0; i = (i + 61) % Core::kSize, ++count) {
+        std::vector<std::int64_t> ids;  // many enough to have ten of those that stay among them
+        for (const Candidate& hit : searched.search_dense(core.query(i), 60)) ids.push_back(hit.chunk);
+        sum += core.recall(i, searched.chunks(ids));
+        ++searches;
+      }
+      recalls[t] = sum / static_cast<double>(count);
+    });
+  }
+  const auto end = std::chrono::steady_clock::now() + time_to_spend();
+  for (std::size_t round = 0; std::chrono::steady_clock::now() < end; ++round) {
+    std::vector<Document> documents;
+    std::vector<std::string> old;
+    for (std::size_t i = 0; i < 50; ++i) {
+      documents.push_back(make_document(round * 50 + i));
+      if (round >= 4) old.push_back("doc" + std::to_string((round - 4) * 50 + i));
+    }
+    writer.add(documents);
+    EXPECT_EQ(writer.remove(old), old.size());
+  }
+  stop = true;
+  threads.clear();
+  for (const double recall : recalls) EXPECT_GE(recall, 0.95);
+  std::printf("rounds: %zu searches, the least recall of a reader %.4f\n", searches.load(),
+              *std::ranges::min_element(recalls));
 }
 
 }  // namespace
