@@ -123,4 +123,5 @@ def test_json_lists_counts_and_failures(run: Run, tmp_path: Path, monkeypatch: p
         "failed": [{"path": str(tmp_path / "a.md"), "reason": "is empty"}],
         "documents": 3,
         "total_chunks": 9,
+        "heads": ["dense", "keyword"],
     }
