@@ -19,7 +19,8 @@ def register(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") ->
         "search",
         help="find passages in a collection",
         description="Prints the passages of a collection that fit a query best. Hybrid fuses the "
-        "rankings of all heads that the collection has by reciprocal rank (k = 60), or by scores with weights.",
+        "rankings of all heads that the collection has by reciprocal rank (k = 60), or by scores with "
+        "weights.",
         allow_abbrev=False,
     )
     parser.add_argument("query", type=options.words, help="what to look for")
@@ -31,8 +32,8 @@ def register(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") ->
         "--mode",
         choices=_MODES,
         default="hybrid",
-        help="hybrid or one head; sparse and late need a collection with those heads, see taesr ingest --heads "
-        "(default: %(default)s)",
+        help="hybrid or one head; sparse and late need a collection with those heads, see taesr ingest "
+        "--heads (default: %(default)s)",
     )
     options.add_depth(parser)
     options.add_dim(parser)
