@@ -26,7 +26,7 @@ struct ExtraHeads {
 /// Vectors of some texts, and what it took to make them.
 struct Embeddings {
   Matrix vectors;                         // unit rows [texts, dimension]
-  std::vector<int> depths;                // recursions used for each text; empty for embedders without recursion
+  std::vector<int> depths;                // recursions used by text; empty for embedders without recursion
   std::vector<SparseVector> sparse = {};  // by text; empty unless asked for, like the next
   std::vector<Matrix> late = {};          // by text: unit rows [tokens, size], special tokens left out
 };

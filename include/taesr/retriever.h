@@ -15,9 +15,10 @@
 namespace taesr {
 
 /// Which heads answer a query.
-enum class SearchMode { kDense, kKeyword, kSparse, kLate, kHybrid };
+enum class SearchMode { kDense, kKeyword, kHybrid, kSparse, kLate };
 
-/// "dense", "keyword", "sparse", "late" or "hybrid", which fuses all heads that the collection has; throws InvalidArgument for anything else.
+/// "dense", "keyword", "sparse", "late" or "hybrid", which fuses all heads that the collection has; throws
+/// InvalidArgument for anything else.
 [[nodiscard]] TAESR_API SearchMode parse_search_mode(const std::string& name);
 
 struct SearchOptions {
@@ -49,8 +50,8 @@ struct Explanation {
   std::optional<double> redundancy;             // with mmr: its largest cosine with an earlier hit
 };
 
-/// One result. `ranks` and `scores` are by head (such as "dense", "keyword"), ranks from 1, and only of the heads
-/// that returned the chunk, except that weighted fusion has scores of all heads. `score` is the head's own
+/// One result. `ranks` and `scores` are by head, such as "dense" or "keyword", ranks from 1, and only of the
+/// heads that returned the chunk, except that weighted fusion has scores of all heads. `score` is the head's own
 /// for one head and the fused one for hybrid.
 struct Hit {
   StoredChunk chunk;                  // with `expand`, text and offsets of all that was joined

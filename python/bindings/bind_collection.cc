@@ -141,8 +141,8 @@ void register_contents(py::class_<OpenCollection>& type) {
            "by returning False or raising, and what was committed stays.")
       .def("add_heads", &add_heads, py::arg("heads"), py::kw_only(), py::arg("depth") = "auto",
            py::arg("progress") = py::none(),
-           "Embeds what is there for further heads, \"sparse\" or \"late\"; returns how many chunks that were. "
-           "Interrupted, the next call goes on where this one stopped.")
+           "Embeds what is there for further heads, \"sparse\" or \"late\"; returns how many chunks that "
+           "were. Interrupted, the next call goes on where this one stopped.")
       .def_property_readonly(
           "heads",
           [](const OpenCollection& self) { return self.run([](const Collection& c) { return c.heads(); }); },

@@ -142,8 +142,7 @@ void DerivedIndexes::save() {
   write_index_file(path_of(IndexKind::kKeyword), {IndexKind::kKeyword, space_.fingerprint, revision_},
                    keyword_.save());
   for (const IndexKind kind : kFurtherKinds) {
-    const bool there = kind == IndexKind::kImpact ? further_.sparse().has_value() : further_.late().has_value();
-    if (there) {
+    if (kind == IndexKind::kImpact ? further_.sparse().has_value() : further_.late().has_value()) {
       write_index_file(path_of(kind), {kind, space_.fingerprint, revision_}, further_.save(kind));
     } else {
       std::error_code ignored;

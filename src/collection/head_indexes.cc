@@ -23,7 +23,8 @@ void for_each_sparse(const RowSnapshot& rows, std::int64_t after, const std::str
                      const Visit& visit) {
   rows.for_each_embedding(kSparseHead, after, fingerprint, [&](std::int64_t id, const EmbeddingView& row) {
     const std::string name = "the sparse embedding of chunk " + std::to_string(id);
-    if (row.codec != kSparseCodec) throw FormatError(name + " is of the unknown codec '" + std::string(row.codec) + "'");
+    if (row.codec != kSparseCodec)
+      throw FormatError(name + " is of the unknown codec '" + std::string(row.codec) + "'");
     visit(id, decode_sparse(row.data, name));
   });
 }

@@ -48,7 +48,9 @@ class HeadIndexes {
   /// Nothing, too, as long as no text has had tokens.
   [[nodiscard]] const std::optional<TokenIndex>& late() const { return late_; }
   /// Whether the collection has the head of that kind.
-  [[nodiscard]] bool has(IndexKind kind) const { return kind == IndexKind::kImpact ? has_sparse_ : has_late_; }
+  [[nodiscard]] bool has(IndexKind kind) const {
+    return kind == IndexKind::kImpact ? has_sparse_ : has_late_;
+  }
 
   /// Best texts by late interaction, at most k: exact among few texts, else among those whose tokens are
   /// near the query's by their centroids.

@@ -110,7 +110,8 @@ std::vector<std::vector<HeadEmbedding>> HeadWriter::encode(const Embeddings& mad
     const int depth = made.depths.empty() ? 0 : made.depths[i];
     if (heads_.late) rows[i].push_back(encode_tokens(made.late[i], depth));
     if (heads_.sparse) {
-      rows[i].push_back({std::string(kSparseHead), std::string(kSparseCodec), depth, encode_sparse(made.sparse[i])});
+      rows[i].push_back(
+          {std::string(kSparseHead), std::string(kSparseCodec), depth, encode_sparse(made.sparse[i])});
     }
   }
   return rows;

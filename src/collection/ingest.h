@@ -16,7 +16,11 @@ namespace taesr {
 class Ingest {
  public:
   Ingest(DocumentStore& store, DerivedIndexes& indexes, const Embedder& embedder, const AddOptions& options)
-      : store_(store), indexes_(indexes), embedder_(embedder), options_(options), heads_(store, heads_of(store)) {}
+      : store_(store),
+        indexes_(indexes),
+        embedder_(embedder),
+        options_(options),
+        heads_(store, heads_of(store)) {}
 
   /// Each batch is one transaction. When this throws, the batches before stay.
   [[nodiscard]] AddReport run(std::span<const Document> documents);

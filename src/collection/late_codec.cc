@@ -102,12 +102,13 @@ void refit_late_codec(DocumentStore& store) {
   const std::uint64_t step = std::max<std::uint64_t>(tokens / most, 1);
   std::vector<std::byte> codes;
   std::uint64_t position = 0;
-  rows->for_each_embedding(kLateHead, 0, store.space().fingerprint, [&](std::int64_t, const EmbeddingView& row) {
+  const auto take = [&](std::int64_t, const EmbeddingView& row) {
     for (std::size_t begin = 0; begin + size <= row.data.size(); begin += size) {
       const auto code = row.data.subspan(begin, size);
       if (position++ % step == 0) codes.insert(codes.end(), code.begin(), code.end());
     }
-  });
+  };
+  rows->for_each_embedding(kLateHead, 0, store.space().fingerprint, take);
   rows.reset();  // a reader's transaction, which must not keep the log from being emptied
   LateCodec fresh = fit_late_codec(decode(old->codec, codes, "the late head"), old->version + 1);
   fresh.fitted_on = tokens;

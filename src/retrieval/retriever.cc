@@ -148,7 +148,8 @@ void Search::find_all() {
 
 /// By itself the head proposes candidates by its centroids; beside others it scores theirs.
 std::vector<Candidate> Search::find_late() const {
-  if (options_.mode == SearchMode::kLate) return collection_.search_late(query_.late, pool(), options_.filter);
+  if (options_.mode == SearchMode::kLate)
+    return collection_.search_late(query_.late, pool(), options_.filter);
   std::vector<std::int64_t> ids;
   for (const HeadList& list : lists_) {
     for (const Candidate& candidate : list.candidates) ids.push_back(candidate.chunk);
@@ -171,7 +172,8 @@ void Search::complete(HeadList& list, std::span<const std::int64_t> ids) const {
   }
   if (list.head == "sparse" || list.head == "late") {
     const bool sparse = list.head == "sparse";
-    const auto scored = sparse ? collection_.score_sparse(query_.sparse, ids) : collection_.score_late(query_.late, ids);
+    const auto scored =
+        sparse ? collection_.score_sparse(query_.sparse, ids) : collection_.score_late(query_.late, ids);
     list.candidates.insert(list.candidates.end(), scored.begin(), scored.end());
     if (sparse) add_zeros(list, ids);
     return;

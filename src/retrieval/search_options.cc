@@ -19,14 +19,15 @@ void check_share(const char* name, const std::optional<double>& value) {
   }
 }
 
-void check_head(const std::string& name, const std::vector<std::string>& heads, const Collection& collection) {
+void check_head(const std::string& name, const std::vector<std::string>& heads,
+                const Collection& collection) {
   if (std::ranges::find(heads, name) != heads.end()) return;
   const ExtraHeads known = collection.embedder().extra_heads();
   const bool possible = name == "sparse" ? known.sparse : known.late;
-  throw InvalidArgument("the collection has no " + name + " head; " +
-                        (possible ? "add it with add_heads (taesr ingest --heads " + name + ")"
-                                  : "its model has none either") +
-                        ", or use mode hybrid, dense or keyword");
+  throw InvalidArgument("the collection has no " + name + " head" +
+                        (possible ? "; add it with add_heads (taesr ingest --heads " + name + "), or "
+                                  : ", and its model has none; ") +
+                        "use mode hybrid, dense or keyword");
 }
 
 }  // namespace
@@ -61,7 +62,8 @@ void check_search_options(const SearchOptions& options, const Collection& collec
   }
   const bool single = options.mode == SearchMode::kSparse || options.mode == SearchMode::kLate;
   if (options.effort && single) {
-    throw InvalidArgument("effort goes by the scores of the dense head; use mode dense or hybrid, or leave it out");
+    throw InvalidArgument(
+        "effort goes by the scores of the dense head; use mode dense or hybrid, or leave it out");
   }
   const std::vector<std::string> heads = collection.heads();
   if (single) check_head(options.mode == SearchMode::kSparse ? "sparse" : "late", heads, collection);

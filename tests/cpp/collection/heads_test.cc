@@ -67,7 +67,8 @@ class HeadsTest : public ::testing::Test {
     return texts;
   }
 
-  static std::vector<Candidate> sparse_by_brute_force(const Collection& collection, const SparseVector& query) {
+  static std::vector<Candidate> sparse_by_brute_force(const Collection& collection,
+                                                      const SparseVector& query) {
     std::vector<Candidate> all;
     for (const auto& [id, text] : texts_of(collection)) {
       const float score = dot(query, HeadsEmbedder::sparse_of(text));
@@ -146,7 +147,8 @@ TEST_F(HeadsTest, HeadsThatTheModelOrTheCollectionLacksAreRefused) {
   EXPECT_NE(refusal([&] { (void)Collection::open(path_, without, options); }).find("no late head"),
             std::string::npos);
   options.heads = {"sprase"};
-  EXPECT_NE(refusal([&] { (void)Collection::open(path_, embedder_, options); }).find("sprase"), std::string::npos);
+  EXPECT_NE(refusal([&] { (void)Collection::open(path_, embedder_, options); }).find("sprase"),
+            std::string::npos);
   Collection collection = open();
   collection.add(make_documents(0, 5));
   EXPECT_EQ(collection.heads().size(), 2u);
@@ -218,8 +220,8 @@ TEST_F(HeadsTest, AFilterAndAFewerResultsThanAskedForAreKept) {
 TEST_F(HeadsTest, ATextWithoutTokensOrPiecesIsNoDamage) {
   class Silent : public HeadsEmbedder {
    public:
-    [[nodiscard]] Embeddings embed_all(std::span<const std::string> texts, Role role, const std::string& depth,
-                                       const ExtraHeads& heads) const override {
+    [[nodiscard]] Embeddings embed_all(std::span<const std::string> texts, Role role,
+                                       const std::string& depth, const ExtraHeads& heads) const override {
       Embeddings made = embed(texts, role, depth);
       made.sparse.resize(heads.sparse ? texts.size() : 0);
       made.late.resize(heads.late ? texts.size() : 0);
@@ -243,8 +245,8 @@ TEST_F(HeadsTest, BadEmbeddingsAreRefusedAndNothingIsStored) {
   class Broken : public HeadsEmbedder {
    public:
     explicit Broken(int kind) : kind_(kind) {}
-    [[nodiscard]] Embeddings embed_all(std::span<const std::string> texts, Role role, const std::string& depth,
-                                       const ExtraHeads& heads) const override {
+    [[nodiscard]] Embeddings embed_all(std::span<const std::string> texts, Role role,
+                                       const std::string& depth, const ExtraHeads& heads) const override {
       Embeddings made = HeadsEmbedder::embed_all(texts, role, depth, heads);
       if (kind_ == 0) made.sparse.pop_back();
       if (kind_ == 1) made.late.clear();

@@ -18,7 +18,8 @@ SparseVector random_text(std::mt19937& random, int pieces, std::size_t most) {
   std::uniform_real_distribution<double> uniform;
   std::map<int, float> drawn;
   for (std::size_t i = 0; i < most; ++i) {
-    drawn[static_cast<int>(pieces * std::pow(uniform(random), 3))] = static_cast<float>(uniform(random)) + 0.01F;
+    const int piece = static_cast<int>(pieces * std::pow(uniform(random), 3));
+    drawn[piece] = static_cast<float>(uniform(random)) + 0.01F;
   }
   SparseVector text;
   for (const auto& [piece, weight] : drawn) text.push_back({piece, weight});
@@ -34,7 +35,8 @@ IndexFile file_of(const std::vector<IndexSection>& sections) {
 TEST(SparseCodec, GivesBackPiecesExactlyAndWeightsToHalfPrecision) {
   std::mt19937 random(1);
   for (int trial = 0; trial < 200; ++trial) {
-    const SparseVector text = random_text(random, trial % 2 == 0 ? 200 : 2000000000, static_cast<std::size_t>(trial));
+    const int pieces = trial % 2 == 0 ? 200 : 2000000000;
+    const SparseVector text = random_text(random, pieces, static_cast<std::size_t>(trial));
     const SparseVector back = decode_sparse(encode_sparse(text), "text");
     ASSERT_EQ(back.size(), text.size());
     for (std::size_t i = 0; i < text.size(); ++i) {
@@ -50,8 +52,9 @@ TEST(SparseCodec, WeightsBeyondHalfPrecisionAreBoundedOrLeftOut) {
 }
 
 TEST(SparseCodec, RefusesVectorsAgainstTheRules) {
-  for (const SparseVector& bad : {SparseVector{{3, 1.0F}, {3, 1.0F}}, SparseVector{{-1, 1.0F}}, SparseVector{{1, 0.0F}},
-                                  SparseVector{{1, -1.0F}}, SparseVector{{1, NAN}}, SparseVector{{1, INFINITY}}}) {
+  const SparseVector all_bad[] = {{{3, 1.0F}, {3, 1.0F}}, {{-1, 1.0F}}, {{1, 0.0F}}, {{1, -1.0F}},
+                                  {{1, NAN}}, {{1, INFINITY}}};
+  for (const SparseVector& bad : all_bad) {
     EXPECT_THROW((void)encode_sparse(bad), InvalidArgument);
   }
 }
@@ -103,7 +106,8 @@ TEST(SparseIndex, FindsTheSameWhetherTextsAreRecentOrNot) {
       const auto found = loaded.search(query, 10000, among);
       ASSERT_EQ(found.size(), expected.size());
       for (const Candidate& candidate : found) {
-        EXPECT_NEAR(candidate.score, expected.at(candidate.chunk), 1e-3 * expected.at(candidate.chunk) + 1e-4);
+        const float exact = expected.at(candidate.chunk);
+        EXPECT_NEAR(candidate.score, exact, 1e-3 * exact + 1e-4);
       }
       EXPECT_TRUE(std::ranges::is_sorted(found, ranks_before));
       const auto best = index.search(query, 10, among);
