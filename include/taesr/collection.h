@@ -26,6 +26,10 @@ struct OpenOptions {
   /// A writer compacts the database by itself once more than this share of it, 0 to 1, is left unused by
   /// deletions; 1: never. Files with less than 1 MB unused are left as they are.
   double compact_beyond = 0.3;
+  /// Heads to search by: "dense" and "keyword", which every collection has, and "sparse" and "late" of
+  /// embedders that have them. A new collection gets those named here; one that is there must have them
+  /// already: see Collection::add_heads. Empty: as the collection was made.
+  std::vector<std::string> heads = {};
 };
 
 /// How documents are added.
@@ -105,6 +109,12 @@ class TAESR_API Collection {
   /// and booleans compare as JSON writes them; a list matches by any of its items.
   using Filter = std::map<std::string, std::string>;
 
+  /// Adds "sparse" or "late" to the heads of the collection and embeds what is in it for them, with `depth`
+  /// and `progress` of the options, which counts chunks. Heads that it has already stay as they are.
+  /// Interrupted, the next call goes on where this one stopped, and the heads can be searched when all is
+  /// done. Returns how many chunks were embedded. Throws InvalidArgument for heads that the embedder lacks.
+  std::size_t add_heads(std::span<const std::string> heads, const AddOptions& options = {});
+
   /// Removes documents by id; unknown ids are ignored. Returns how many were removed.
   std::size_t remove(std::span<const std::string> ids);
   /// The same by metadata. Throws InvalidArgument for an empty filter, which would remove everything.
@@ -131,6 +141,26 @@ class TAESR_API Collection {
   /// title, section path and text, English stop words removed and Porter stemmed.
   [[nodiscard]] std::vector<Candidate> search_keyword(const std::string& query, std::size_t k,
                                                       const Filter& filter = {}) const;
+
+  /// Best chunks by the product of sparse vectors (SPLADE), of those that share a piece with the query.
+  /// Here and below, throws InvalidArgument when the collection does not have the head.
+  [[nodiscard]] std::vector<Candidate> search_sparse(const SparseVector& query, std::size_t k,
+                                                     const Filter& filter = {}) const;
+
+  /// Best chunks by late interaction (ColBERT): `query` has a unit vector a token, and a chunk scores, for
+  /// each, its nearest token's product. Exact for few chunks, else among those that centroids propose.
+  [[nodiscard]] std::vector<Candidate> search_late(const Matrix& query, std::size_t k,
+                                                   const Filter& filter = {}) const;
+
+  /// The same scores for given chunks, best first. Ids that are gone are left out, and so are those without
+  /// a shared piece.
+  [[nodiscard]] std::vector<Candidate> score_sparse(const SparseVector& query,
+                                                    std::span<const std::int64_t> ids) const;
+  [[nodiscard]] std::vector<Candidate> score_late(const Matrix& query,
+                                                  std::span<const std::int64_t> ids) const;
+
+  /// Names of the heads that can be searched, ascending: "dense", "keyword" and perhaps "late" and "sparse".
+  [[nodiscard]] std::vector<std::string> heads() const;
 
   /// Of each chunk, the query's terms that it has, ascending; their scores add up to search_keyword's.
   [[nodiscard]] std::vector<std::vector<TermScore>> keyword_terms(const std::string& query,

@@ -7,16 +7,28 @@
 
 #include "taesr/export.h"
 #include "taesr/matrix.h"
+#include "taesr/sparse_vector.h"
 
 namespace taesr {
 
 /// What a text is for. Queries and passages share one space but are embedded differently.
 enum class Role { kPassage = 0, kQuery = 1 };
 
+/// Heads that an embedder may have beside the dense one.
+struct ExtraHeads {
+  bool sparse = false;  // weights of vocabulary pieces (SPLADE)
+  bool late = false;    // one unit vector a token (ColBERT)
+
+  [[nodiscard]] bool any() const { return sparse || late; }
+  bool operator==(const ExtraHeads&) const = default;
+};
+
 /// Vectors of some texts, and what it took to make them.
 struct Embeddings {
-  Matrix vectors;           // unit rows [texts, dimension]
-  std::vector<int> depths;  // recursions used for each text; empty for embedders without recursion
+  Matrix vectors;                         // unit rows [texts, dimension]
+  std::vector<int> depths;                // recursions used by text; empty for embedders without recursion
+  std::vector<SparseVector> sparse = {};  // by text; empty unless asked for, like the next
+  std::vector<Matrix> late = {};          // by text: unit rows [tokens, size], special tokens left out
 };
 
 /// What a Collection needs of a model: unit vectors for texts, and a name for the space they live in.
@@ -32,6 +44,14 @@ class TAESR_API Embedder {
   /// without recursion ignore it.
   [[nodiscard]] virtual Embeddings embed(std::span<const std::string> texts, Role role,
                                          const std::string& depth) const = 0;
+
+  /// Which further heads `embed_all` may be asked for. The default: none.
+  [[nodiscard]] virtual ExtraHeads extra_heads() const;
+
+  /// The same as `embed` and, from the same pass, what further heads make of each text. The default serves
+  /// embedders without such heads and throws InvalidArgument when one is asked for.
+  [[nodiscard]] virtual Embeddings embed_all(std::span<const std::string> texts, Role role,
+                                             const std::string& depth, const ExtraHeads& heads) const;
 
   /// Number of values in a vector.
   [[nodiscard]] virtual std::size_t dimension() const = 0;

@@ -126,6 +126,9 @@ class TAESR_API Encoder final : public Embedder {
 
   [[nodiscard]] Embeddings embed(std::span<const std::string> texts, Role role,
                                  const std::string& depth) const override;
+  [[nodiscard]] ExtraHeads extra_heads() const override;
+  [[nodiscard]] Embeddings embed_all(std::span<const std::string> texts, Role role, const std::string& depth,
+                                     const ExtraHeads& heads) const override;
   [[nodiscard]] std::size_t dimension() const override;
   [[nodiscard]] std::string fingerprint() const override;
   [[nodiscard]] std::size_t count_tokens(const std::string& text) const override;

@@ -15,9 +15,10 @@
 namespace taesr {
 
 /// Which heads answer a query.
-enum class SearchMode { kDense, kKeyword, kHybrid };
+enum class SearchMode { kDense, kKeyword, kHybrid, kSparse, kLate };
 
-/// "dense", "keyword" or "hybrid"; throws InvalidArgument for anything else.
+/// "dense", "keyword", "sparse", "late" or "hybrid", which fuses all heads that the collection has; throws
+/// InvalidArgument for anything else.
 [[nodiscard]] TAESR_API SearchMode parse_search_mode(const std::string& name);
 
 struct SearchOptions {
@@ -35,7 +36,7 @@ struct SearchOptions {
   std::size_t expand = 0;
   /// Progressive search, 0 to 1, in place of `depth`: the query is embedded at depth easy, and again at
   /// depth hard only where the best candidates are hardly better than those that follow. About this share
-  /// of queries takes the second step; at 1 all do, without the first.
+  /// of queries takes the second step; at 1 all do, without the first. For modes dense and hybrid.
   std::optional<double> effort = {};
   bool explain = false;  // fills in what Explanation holds
   Collection::Filter filter = {};
@@ -49,8 +50,8 @@ struct Explanation {
   std::optional<double> redundancy;             // with mmr: its largest cosine with an earlier hit
 };
 
-/// One result. `ranks` and `scores` are by head ("dense", "keyword"), ranks from 1, and only of the heads
-/// that returned the chunk, except that weighted fusion has scores of all heads. `score` is the head's own
+/// One result. `ranks` and `scores` are by head, such as "dense" or "keyword", ranks from 1, and only of the
+/// heads that returned the chunk, except that weighted fusion has scores of all heads. `score` is the head's own
 /// for one head and the fused one for hybrid.
 struct Hit {
   StoredChunk chunk;                  // with `expand`, text and offsets of all that was joined

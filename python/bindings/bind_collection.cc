@@ -3,6 +3,7 @@
 #include <pybind11/stl.h>
 #include <pybind11/stl/filesystem.h>
 
+#include <functional>
 #include <memory>
 #include <optional>
 #include <string>
@@ -35,21 +36,30 @@ std::vector<std::pair<std::int64_t, float>> to_pairs(const std::vector<Candidate
   return pairs;
 }
 
-AddReport add(const OpenCollection& self, const std::vector<Document>& documents,
-              const ChunkOptions& chunking, const std::string& depth, bool replace,
-              const std::optional<py::function>& progress) {
-  AddOptions options;
-  options.chunking = chunking;
-  options.depth = depth;
-  options.replace = replace;
-  options.progress = [&](std::size_t done, std::size_t total) {
+/// Calls back with the interpreter's lock. Ctrl-C works with and without a callback.
+std::function<bool(std::size_t, std::size_t)> to_progress(const std::optional<py::function>& progress) {
+  return [&progress](std::size_t done, std::size_t total) {
     const py::gil_scoped_acquire acquire;
-    if (PyErr_CheckSignals() != 0) throw py::error_already_set();  // Ctrl-C works with and without a callback
+    if (PyErr_CheckSignals() != 0) throw py::error_already_set();
     if (!progress) return true;
     const py::object go_on = (*progress)(done, total);
     return go_on.is_none() || go_on.cast<bool>();
   };
+}
+
+AddReport add(const OpenCollection& self, const std::vector<Document>& documents,
+              const ChunkOptions& chunking, const std::string& depth, bool replace,
+              const std::optional<py::function>& progress) {
+  const AddOptions options{chunking, depth, replace, to_progress(progress)};
   return self.run([&](Collection& collection) { return collection.add(documents, options); });
+}
+
+std::size_t add_heads(const OpenCollection& self, const std::vector<std::string>& heads,
+                      const std::string& depth, const std::optional<py::function>& progress) {
+  AddOptions options;
+  options.depth = depth;
+  options.progress = to_progress(progress);
+  return self.run([&](Collection& collection) { return collection.add_heads(heads, options); });
 }
 
 void register_rows(py::module_& module) {
@@ -129,6 +139,14 @@ void register_contents(py::class_<OpenCollection>& type) {
            "Adds new documents and replaces changed ones. `progress(done, total)` is called after each "
            "batch; it stops "
            "by returning False or raising, and what was committed stays.")
+      .def("add_heads", &add_heads, py::arg("heads"), py::kw_only(), py::arg("depth") = "auto",
+           py::arg("progress") = py::none(),
+           "Embeds what is there for further heads, \"sparse\" or \"late\"; returns how many chunks that "
+           "were. Interrupted, the next call goes on where this one stopped.")
+      .def_property_readonly(
+          "heads",
+          [](const OpenCollection& self) { return self.run([](const Collection& c) { return c.heads(); }); },
+          "Names of the heads that can be searched.")
       .def(
           "remove",
           [](const OpenCollection& self, const std::vector<std::string>& ids) {
@@ -197,12 +215,13 @@ void register_collection(py::module_& module) {
   type.def_static(
           "open",
           [](const std::filesystem::path& directory, const py::object& embedder, bool create, bool read_only,
-             double compact_beyond) {
+             double compact_beyond, const std::vector<std::string>& heads) {
             return std::make_unique<OpenCollection>(directory, to_embedder(embedder),
-                                                    OpenOptions{create, read_only, compact_beyond});
+                                                    OpenOptions{create, read_only, compact_beyond, heads});
           },
           py::arg("directory"), py::arg("embedder"), py::kw_only(), py::arg("create") = true,
-          py::arg("read_only") = false, py::arg("compact_beyond") = OpenOptions().compact_beyond)
+          py::arg("read_only") = false, py::arg("compact_beyond") = OpenOptions().compact_beyond,
+          py::arg("heads") = std::vector<std::string>())
       .def("close", &OpenCollection::close, "Writes the indexes and frees the collection; twice is harmless.")
       .def_property_readonly("closed", &OpenCollection::closed)
       .def_property_readonly("directory", &OpenCollection::directory)

@@ -543,7 +543,7 @@ class Collection:
     Documents with their embeddings in one directory.
     """
     @staticmethod
-    def open(directory: os.PathLike | str | bytes, embedder: typing.Any, *, create: bool = True, read_only: bool = False, compact_beyond: typing.SupportsFloat | typing.SupportsIndex = 0.3) -> Collection:
+    def open(directory: os.PathLike | str | bytes, embedder: typing.Any, *, create: bool = True, read_only: bool = False, compact_beyond: typing.SupportsFloat | typing.SupportsIndex = 0.3, heads: collections.abc.Sequence[str] = []) -> Collection:
         ...
     def __enter__(self) -> typing.Any:
         ...
@@ -554,6 +554,10 @@ class Collection:
     def add(self, documents: collections.abc.Sequence[Document], *, chunking: ChunkOptions = ..., depth: str = 'auto', replace: bool = False, progress: collections.abc.Callable | None = None) -> AddReport:
         """
         Adds new documents and replaces changed ones. `progress(done, total)` is called after each batch; it stops by returning False or raising, and what was committed stays.
+        """
+    def add_heads(self, heads: collections.abc.Sequence[str], *, depth: str = 'auto', progress: collections.abc.Callable | None = None) -> int:
+        """
+        Embeds what is there for further heads, "sparse" or "late"; returns how many chunks that were. Interrupted, the next call goes on where this one stopped.
         """
     def chunks(self, ids: collections.abc.Sequence[typing.SupportsInt | typing.SupportsIndex]) -> list[StoredChunk]:
         """
@@ -607,6 +611,11 @@ class Collection:
     @property
     def document_count(self) -> int:
         ...
+    @property
+    def heads(self) -> list[str]:
+        """
+        Names of the heads that can be searched.
+        """
     @property
     def notes(self) -> list[str]:
         ...

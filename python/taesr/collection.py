@@ -87,6 +87,7 @@ class Collection:
         create: bool = True,
         read_only: bool = False,
         compact_beyond: float = 0.3,
+        heads: Sequence[str] = (),
     ) -> Self:
         """Open a collection, or make a new one.
 
@@ -101,9 +102,15 @@ class Collection:
         compact_beyond
             A writer compacts the database by itself once deletions have left more than this share of
             its file unused; 1: never.
+        heads
+            Heads to search by: "dense" and "keyword", which every collection has, and "sparse" and "late"
+            of models that have them. A new collection gets those named here; one that is there must have
+            them already (see `add_heads`). Empty: as the collection was made.
 
         Raises
         ------
+        InvalidArgument
+            The model or the collection lacks one of `heads`.
         IoError
             No such collection, no permission, or another writer (named by its process).
         ModelMismatch
@@ -118,6 +125,7 @@ class Collection:
             create=create and not read_only,
             read_only=read_only,
             compact_beyond=compact_beyond,
+            heads=list(heads),
         )
         return cls(native, encoder)
 
@@ -228,6 +236,32 @@ class Collection:
         flush()
         gone = _vanished(stored.values(), roots, seen)
         return dataclasses.replace(report, removed=self.remove(gone) if gone else 0)
+
+    def add_heads(
+        self, heads: Sequence[str], *, depth: str | int = "auto", progress: Progress | None = None
+    ) -> int:
+        """Add "sparse" or "late" to the heads of the collection and embed what is in it for them.
+
+        Interrupted, the next call goes on where this one stopped; the heads can be searched when all is
+        done. Heads that the collection has already stay as they are.
+
+        Parameters
+        ----------
+        depth
+            Recursions of the passages' embeddings.
+        progress
+            Called with (chunks done, chunks in all) after each committed batch.
+
+        Returns
+        -------
+        How many chunks were embedded.
+
+        Raises
+        ------
+        InvalidArgument
+            The model lacks one of `heads`.
+        """
+        return self.native.add_heads(list(heads), depth=str(depth), progress=progress)
 
     def remove(
         self,
@@ -345,6 +379,11 @@ class Collection:
             metadata=json.loads(found.metadata),
             content_hash=found.content_hash,
         )
+
+    @property
+    def heads(self) -> list[str]:
+        """Names of the heads that can be searched: "dense", "keyword" and perhaps "late" and "sparse"."""
+        return self.native.heads
 
     @property
     def document_count(self) -> int:

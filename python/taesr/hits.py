@@ -55,8 +55,9 @@ class Hit:
     score
         The head's own score, or the fused one of a hybrid search; higher is better.
     ranks, scores
-        By head ("dense": cosine, "keyword": BM25), of the heads that found it; ranks from 1. Weighted
-        fusion has the scores of all heads.
+        By head ("dense": cosine, "keyword": BM25, "sparse": product of sparse vectors, "late": sum of the
+        query tokens' largest products), of the heads that found it; ranks from 1. Weighted fusion has the
+        scores of all heads.
     chunk_id
         Of the chunk; with `expand`, of the one that was found.
     joined

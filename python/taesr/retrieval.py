@@ -166,7 +166,7 @@ def fit_fusion(
     Parameters
     ----------
     source
-        A collection, whose dense and keyword heads are searched; or lists of any heads, as head to query
+        A collection, whose heads are searched; or lists of any heads, as head to query
         id to document id to score. Lists should have the scores of all heads for the candidates of each.
     queries
         Query id to text. With lists the texts are not looked at.
@@ -296,7 +296,7 @@ def _read(
             raise InvalidArgument(f"{len(heads)} heads; allowed: 1 to {max(STEPS)}")
         rows = (_rows_of_lists(source, query) for query in queries)
     else:
-        heads = ["dense", "keyword"]
+        heads = source.heads
         rows = _rows_of_collection(source, heads, list(queries.values()), depth)
     return heads, [_case(row, qrels[query], query) for query, row in zip(queries, rows, strict=True)]
 
@@ -325,9 +325,9 @@ def _rows_of_lists(source: Mapping[str, Run], query: str) -> _Rows:
 def _rows_of_collection(
     collection: "Collection", heads: Sequence[str], queries: Sequence[str], depth: str | int
 ) -> Iterator[_Rows]:
-    """All candidates of both heads. With weights of 1 the heads' parts are their standard scores."""
+    """All candidates of the heads. With weights of 1 the heads' parts are their standard scores."""
     options = core.SearchOptions(
-        k=2 * _CANDIDATES,
+        k=len(heads) * _CANDIDATES,
         candidates=_CANDIDATES,
         depth=str(depth),
         fusion="weighted",

@@ -17,7 +17,7 @@ from taesr.hits import Explanation, Hit, SearchResult
 if TYPE_CHECKING:
     from taesr.retrieval import FusionWeights
 
-Mode = Literal["hybrid", "dense", "keyword"]
+Mode = Literal["hybrid", "dense", "keyword", "sparse", "late"]
 Fusion = Literal["rrf", "weighted"]
 
 
@@ -30,7 +30,8 @@ class SearchOptions:
     k
         Most hits, 1 to 10,000; fewer when there are fewer.
     mode
-        "dense" (cosine of embeddings), "keyword" (BM25) or "hybrid" (both, fused).
+        "dense" (cosine of embeddings), "keyword" (BM25), of collections that have these heads "sparse"
+        (SPLADE) and "late" (ColBERT), or "hybrid" (all heads of the collection, fused).
     depth
         Recursions of the query's embedding: "easy", "medium", "hard", "auto" or a number.
     dim
@@ -56,6 +57,7 @@ class SearchOptions:
     effort
         Progressive search, 0 to 1, in place of `depth`: queries are embedded at depth easy, and about this
         share of them, those whose best candidates are hardly better than the next, again at depth hard.
+        For modes dense and hybrid.
     explain
         Fill in `Hit.explanation`; costs another embedding of query and hits for models with a router or
         further heads.

@@ -73,6 +73,12 @@ void check_rows(const RowSnapshot& rows, const VectorSpace& space, CheckReport& 
     problems.add(std::to_string(report.chunks) + " chunks have " + std::to_string(vectors) +
                  " embeddings of the collection's model");
   }
+  try {
+    // All that a head's index is made of is read and compared with the chunks.
+    HeadIndexes().follow(rows, rows.chunk_ids(), space.fingerprint);
+  } catch (const FormatError& error) {
+    problems.add(error.what());
+  }
 }
 
 void check_snapshots(const fs::path& directory, Problems& problems) {

@@ -1,5 +1,6 @@
 #include "taesr/collection.h"
 
+#include <algorithm>
 #include <atomic>
 #include <cmath>
 #include <mutex>
@@ -9,6 +10,7 @@
 #include "collection/collection_files.h"
 #include "collection/derived_indexes.h"
 #include "collection/document_rules.h"
+#include "collection/head_writer.h"
 #include "collection/ingest.h"
 #include "store/document_store.h"
 #include "store/snapshot_files.h"
@@ -19,7 +21,6 @@ namespace taesr {
 namespace {
 
 namespace fs = std::filesystem;
-
 
 /// Makes sure that there is a directory with a collection in it, or one that may become one.
 void prepare_directory(const fs::path& directory, const OpenOptions& options) {
@@ -69,12 +70,21 @@ std::vector<float> normalised(std::span<const float> query, std::size_t dimensio
   return unit;
 }
 
+IdList id_list(std::span<const std::int64_t> ids) {
+  IdList list(ids.begin(), ids.end());
+  std::sort(list.begin(), list.end());
+  list.erase(std::unique(list.begin(), list.end()), list.end());
+  return list;
+}
+
 }  // namespace
 
 struct Collection::Impl {
   Impl(const fs::path& directory, std::shared_ptr<const Embedder> model, const OpenOptions& options);
   ~Impl();
   void require_writer() const;
+  void settle_heads(const std::vector<std::string>& names);
+  void require_head(const char* name) const;
   void refresh();
   void follow_removal();
   void compact_if_much_unused();
@@ -103,6 +113,7 @@ Collection::Impl::Impl(const fs::path& path, std::shared_ptr<const Embedder> mod
             space_of(embedder.get())),
       indexes(directory, space_of(embedder.get())) {
   seen_version = store.data_version();
+  settle_heads(options.heads);
   notes = indexes.open(store);
   if (store.immutable()) {
     notes.push_back(
@@ -131,6 +142,32 @@ Collection::Impl::~Impl() {
 void Collection::Impl::require_writer() const {
   if (!writer_lock)
     throw InvalidArgument("the collection is open read-only; open it for writing to change it");
+}
+
+/// A collection without content takes the heads asked for; another one must have them.
+void Collection::Impl::settle_heads(const std::vector<std::string>& names) {
+  const ExtraHeads asked = parse_heads(names);
+  const std::string where = "the collection '" + directory.string() + "'";
+  if (writer_lock && store.chunk_count() == 0 && asked.any()) {
+    require_heads(*embedder, asked, "heads are asked for");
+    static_cast<void>(add_missing_heads(store, *embedder, asked, {}));
+  }
+  const ExtraHeads there = heads_of(store);
+  require_heads(*embedder, there, where + " has further heads");
+  for (const std::string& name : names_of({asked.sparse && !there.sparse, asked.late && !there.late})) {
+    throw InvalidArgument(where + " has no " + name + " head; add it with add_heads (taesr ingest --heads " +
+                          name + "), which embeds its chunks again");
+  }
+}
+
+void Collection::Impl::require_head(const char* name) const {
+  const std::string asked[] = {name};
+  const ExtraHeads wanted = parse_heads(asked);
+  const ExtraHeads there = indexes.further_heads();
+  if ((!wanted.sparse || there.sparse) && (!wanted.late || there.late)) return;
+  throw InvalidArgument("the collection '" + directory.string() + "' has no " + name +
+                        " head; add it with add_heads (taesr ingest --heads " + name +
+                        "), for which the model needs one, or search by other heads");
 }
 
 void Collection::Impl::follow_removal() {
@@ -189,6 +226,20 @@ AddReport Collection::add(std::span<const Document> documents, const AddOptions&
   const AddReport report = Ingest(impl_->store, impl_->indexes, *impl_->embedder, options).run(documents);
   impl_->compact_if_much_unused();
   return report;
+}
+
+std::size_t Collection::add_heads(std::span<const std::string> heads, const AddOptions& options) {
+  impl_->require_writer();
+  const ExtraHeads asked = parse_heads(heads);
+  require_heads(*impl_->embedder, asked, "heads are asked for");
+  const std::lock_guard lock(impl_->change_mutex);
+  const ExtraHeads there = heads_of(impl_->store);
+  const ExtraHeads missing{asked.sparse && !there.sparse, asked.late && !there.late};
+  if (!missing.any()) return 0;
+  const std::size_t embedded = add_missing_heads(impl_->store, *impl_->embedder, missing, options);
+  impl_->indexes.catch_up(impl_->store);
+  impl_->indexes.save();
+  return embedded;
 }
 
 std::size_t Collection::remove(std::span<const std::string> ids) {
@@ -266,6 +317,41 @@ std::vector<Candidate> Collection::search_keyword(const std::string& query, std:
   impl_->refresh();
   const auto allowed = impl_->allowed_by(filter);
   return impl_->indexes.search_keyword(query, k, allowed ? &*allowed : nullptr);
+}
+
+std::vector<Candidate> Collection::search_sparse(const SparseVector& query, std::size_t k,
+                                                 const Filter& filter) const {
+  impl_->refresh();
+  impl_->require_head("sparse");
+  const auto allowed = impl_->allowed_by(filter);
+  return impl_->indexes.search_sparse(query, k, allowed ? &*allowed : nullptr);
+}
+
+std::vector<Candidate> Collection::search_late(const Matrix& query, std::size_t k,
+                                               const Filter& filter) const {
+  impl_->refresh();
+  impl_->require_head("late");
+  const auto allowed = impl_->allowed_by(filter);
+  return impl_->indexes.search_late(query, k, allowed ? &*allowed : nullptr);
+}
+
+std::vector<Candidate> Collection::score_sparse(const SparseVector& query,
+                                                std::span<const std::int64_t> ids) const {
+  impl_->require_head("sparse");
+  const IdList chosen = id_list(ids);
+  return impl_->indexes.search_sparse(query, chosen.size(), &chosen);
+}
+
+std::vector<Candidate> Collection::score_late(const Matrix& query, std::span<const std::int64_t> ids) const {
+  impl_->require_head("late");
+  return query.rows == 0 ? std::vector<Candidate>() : impl_->indexes.score_late(query, id_list(ids));
+}
+
+std::vector<std::string> Collection::heads() const {
+  impl_->refresh();
+  std::vector<std::string> names = {"dense", "keyword"};
+  for (std::string& name : names_of(impl_->indexes.further_heads())) names.push_back(std::move(name));
+  return names;
 }
 
 std::vector<std::vector<TermScore>> Collection::keyword_terms(const std::string& query,

@@ -4,6 +4,7 @@
 
 #include <system_error>
 
+#include "collection/late_codec.h"
 #include "store/durable_file.h"
 #include "taesr/errors.h"
 
@@ -28,6 +29,7 @@ VectorSpace stored_space(const fs::path& database) {
 CompactReport compact_files(const fs::path& directory, DocumentStore& store, DerivedIndexes& indexes) {
   CompactReport report;
   report.bytes_before = bytes_of_files(directory);
+  refit_late_codec(store);
   store.vacuum();
   indexes.rebuild(store);
   indexes.save();

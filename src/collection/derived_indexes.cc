@@ -1,7 +1,7 @@
 #include "collection/derived_indexes.h"
 
-#include <algorithm>
 #include <mutex>
+#include <system_error>
 
 #include "collection/passage_text.h"
 #include "taesr/errors.h"
@@ -9,18 +9,7 @@
 namespace taesr {
 namespace {
 
-/// Removes from `index` what the rows no longer have and returns how much that was. Nothing when the
-/// index lacks rows that it ought to have: it is not of these rows.
-template <typename Index>
-std::optional<std::size_t> drop_removed(Index& index, const IdList& rows) {
-  const IdList known = index.live_ids();
-  IdList removed;
-  std::set_difference(known.begin(), known.end(), rows.begin(), rows.end(), std::back_inserter(removed));
-  const auto old_rows = std::upper_bound(rows.begin(), rows.end(), index.last_id()) - rows.begin();
-  if (known.size() - removed.size() != static_cast<std::size_t>(old_rows)) return std::nullopt;
-  if (!removed.empty()) index.remove(removed);
-  return removed.size();
-}
+constexpr IndexKind kFurtherKinds[] = {IndexKind::kImpact, IndexKind::kTokens};
 
 }  // namespace
 
@@ -28,7 +17,17 @@ DerivedIndexes::DerivedIndexes(std::filesystem::path directory, VectorSpace spac
     : directory_(std::move(directory)), space_(std::move(space)), dense_(space_.dimension) {}
 
 std::filesystem::path DerivedIndexes::path_of(IndexKind kind) const {
-  return directory_ / (kind == IndexKind::kDense ? "dense.idx" : "keyword.idx");
+  switch (kind) {
+    case IndexKind::kDense:
+      return directory_ / "dense.idx";
+    case IndexKind::kKeyword:
+      return directory_ / "keyword.idx";
+    case IndexKind::kImpact:
+      return directory_ / "sparse.idx";
+    case IndexKind::kTokens:
+      return directory_ / "late.idx";
+  }
+  return {};
 }
 
 /// Nothing when the file is of the rows' revision and was loaded; else a sentence saying what is done.
@@ -60,14 +59,21 @@ std::vector<std::string> DerivedIndexes::open(const DocumentStore& store) {
   });
   const auto keyword = load_file(IndexKind::kKeyword, store,
                                  [&](const IndexFile& file) { keyword_ = KeywordIndex::load(file); });
-  follow(RowSnapshot(store));
-  compact();
-  if (!dense && !keyword && changed_ == 0) saved_ = revision_;
+  std::vector<std::optional<std::string>> found = {dense, keyword};
+  for (const StoredHead& head : RowSnapshot(store).heads()) {
+    if (head.codec.empty()) continue;  // nothing to index yet
+    const IndexKind kind = head.name == kSparseHead ? IndexKind::kImpact : IndexKind::kTokens;
+    found.push_back(load_file(kind, store, [&](const IndexFile& file) { further_.load(kind, file); }));
+  }
+  const RowSnapshot rows(store);
+  follow(rows);
+  compact(rows);
   std::vector<std::string> notes;
-  if (empty()) return notes;  // what is missing holds nothing
-  for (const auto& note : {dense, keyword}) {
+  for (const auto& note : found) {
     if (note) notes.push_back(*note);
   }
+  if (notes.empty() && changed_ == 0) saved_ = revision_;
+  if (empty()) notes.clear();  // what is missing holds nothing
   return notes;
 }
 
@@ -79,7 +85,7 @@ void DerivedIndexes::catch_up(const DocumentStore& store) {
     return;
   }
   follow(rows);
-  compact();
+  compact(rows);
 }
 
 void DerivedIndexes::rebuild(const DocumentStore& store) {
@@ -88,6 +94,7 @@ void DerivedIndexes::rebuild(const DocumentStore& store) {
   const std::unique_lock lock(mutex_);
   dense_ = std::move(fresh.dense_);
   keyword_ = std::move(fresh.keyword_);
+  further_ = std::move(fresh.further_);
   revision_ = fresh.revision_;
   saved_.reset();
 }
@@ -111,12 +118,17 @@ void DerivedIndexes::follow(const RowSnapshot& rows) {
         "the collection in '" + directory_.string() +
         "' is damaged: chunks and embeddings do not match; restore it from a backup or ingest again");
   }
+  further_.follow(rows, ids, space_.fingerprint);
   changed_ += removed.value_or(0) + dense_.size() - kept;
   revision_ = rows.revision();
 }
 
-/// Linking takes long for many rows, so it runs beside the searches and only the swap shuts them out.
-void DerivedIndexes::compact() {
+/// This takes long for many rows, so it runs beside the searches and only the swaps shut them out.
+void DerivedIndexes::compact(const RowSnapshot& rows) {
+  if (auto sparse = further_.rebuilt_sparse(rows, space_.fingerprint)) {
+    const std::unique_lock lock(mutex_);
+    further_.replace_sparse(std::move(*sparse));
+  }
   if (!dense_.needs_compaction()) return;
   HnswIndex fresh = dense_.compacted();
   const std::unique_lock lock(mutex_);
@@ -129,6 +141,14 @@ void DerivedIndexes::save() {
                    dense_.save());
   write_index_file(path_of(IndexKind::kKeyword), {IndexKind::kKeyword, space_.fingerprint, revision_},
                    keyword_.save());
+  for (const IndexKind kind : kFurtherKinds) {
+    if (kind == IndexKind::kImpact ? further_.sparse().has_value() : further_.late().has_value()) {
+      write_index_file(path_of(kind), {kind, space_.fingerprint, revision_}, further_.save(kind));
+    } else {
+      std::error_code ignored;
+      std::filesystem::remove(path_of(kind), ignored);  // of a head that the collection had before
+    }
+  }
   saved_ = revision_;
   changed_ = 0;
 }
@@ -147,6 +167,28 @@ std::vector<Candidate> DerivedIndexes::search_keyword(const std::string& query, 
                                                       const IdList* allowed) const {
   const std::shared_lock lock(mutex_);
   return keyword_.search(query, k, allowed);
+}
+
+std::vector<Candidate> DerivedIndexes::search_sparse(const SparseVector& query, std::size_t k,
+                                                     const IdList* allowed) const {
+  const std::shared_lock lock(mutex_);
+  return further_.sparse() ? further_.sparse()->search(query, k, allowed) : std::vector<Candidate>();
+}
+
+std::vector<Candidate> DerivedIndexes::search_late(const Matrix& query, std::size_t k,
+                                                   const IdList* allowed) const {
+  const std::shared_lock lock(mutex_);
+  return further_.search_late(query, k, allowed);
+}
+
+std::vector<Candidate> DerivedIndexes::score_late(const Matrix& query, const IdList& ids) const {
+  const std::shared_lock lock(mutex_);
+  return further_.late() ? further_.late()->score(query, ids) : std::vector<Candidate>();
+}
+
+ExtraHeads DerivedIndexes::further_heads() const {
+  const std::shared_lock lock(mutex_);
+  return {further_.has(IndexKind::kImpact), further_.has(IndexKind::kTokens)};
 }
 
 std::vector<std::vector<TermScore>> DerivedIndexes::keyword_terms(const std::string& query,

@@ -8,6 +8,7 @@
 #include <string>
 #include <vector>
 
+#include "collection/head_indexes.h"
 #include "index/container.h"
 #include "index/hnsw_index.h"
 #include "index/keyword_index.h"
@@ -33,7 +34,7 @@ class DerivedIndexes {
   /// Follows the rows to their latest revision. Throws FormatError for damaged rows.
   void catch_up(const DocumentStore& store);
 
-  /// Makes both indexes anew from the rows, beside the searches.
+  /// Makes all indexes anew from the rows, beside the searches.
   void rebuild(const DocumentStore& store);
 
   /// Writes the files unless they are of this state already.
@@ -45,6 +46,14 @@ class DerivedIndexes {
                                                     const IdList* allowed) const;
   [[nodiscard]] std::vector<Candidate> search_keyword(const std::string& query, std::size_t k,
                                                       const IdList* allowed) const;
+  [[nodiscard]] std::vector<Candidate> search_sparse(const SparseVector& query, std::size_t k,
+                                                     const IdList* allowed) const;
+  [[nodiscard]] std::vector<Candidate> search_late(const Matrix& query, std::size_t k,
+                                                   const IdList* allowed) const;
+  /// Exact scores of those of `ids` that there are, best first.
+  [[nodiscard]] std::vector<Candidate> score_late(const Matrix& query, const IdList& ids) const;
+  /// Heads beside the dense and the keyword one that can be searched.
+  [[nodiscard]] ExtraHeads further_heads() const;
   [[nodiscard]] std::vector<std::vector<TermScore>> keyword_terms(const std::string& query,
                                                                   std::span<const std::int64_t> ids) const;
   [[nodiscard]] bool empty() const;
@@ -55,14 +64,15 @@ class DerivedIndexes {
   [[nodiscard]] std::optional<std::string> load_file(IndexKind kind, const DocumentStore& store,
                                                      const Load& load);
   void follow(const RowSnapshot& rows);
-  void compact();
+  void compact(const RowSnapshot& rows);
 
   std::filesystem::path directory_;
   VectorSpace space_;
   mutable std::shared_mutex mutex_;  // of the indexes
   HnswIndex dense_;
   KeywordIndex keyword_;
-  Revision revision_;  // of the rows that both indexes show
+  HeadIndexes further_;
+  Revision revision_;  // of the rows that all indexes show
   std::optional<Revision> saved_;
   std::size_t changed_ = 0;  // chunks added or removed since the files were written
 };

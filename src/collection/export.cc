@@ -117,6 +117,13 @@ class Exporter {
                           where));
   }
 
+  void write_codec(const StoredHead& head) {
+    OutputFile file(folder_ / (head.name + "_codec.npy"));
+    file.write(npy_header("|u1", std::array{head.parameters.size()}));
+    file.write(head.parameters);
+    file.finish();
+  }
+
   void finish() {
     Json files = Json::object();
     const auto describe = [&](const std::string& name) { files[name] = describe_file(folder_ / name); };
@@ -133,6 +140,12 @@ class Exporter {
       describe(head + "_offsets.npy");
       heads.push_back(head);
     }
+    Json codecs = Json::object();
+    for (const StoredHead& head : rows_.heads(true)) {
+      write_codec(head);
+      describe(head.name + "_codec.npy");
+      codecs[head.name] = {{"codec", head.codec}, {"ready", head.ready}};
+    }
     const Json manifest = {{"format", kExportFormat},
                            {"version", kExportVersion},
                            {"fingerprint", space_.fingerprint},
@@ -141,6 +154,7 @@ class Exporter {
                            {"documents", report_.documents},
                            {"chunks", report_.chunks},
                            {"heads", std::move(heads)},
+                           {"codecs", std::move(codecs)},
                            {"files", std::move(files)}};
     OutputFile file(folder_ / kManifestFile);
     file.write(manifest.dump(2) + "\n");

@@ -9,6 +9,7 @@
 #include "collection/collection_files.h"
 #include "collection/document_rules.h"
 #include "collection/export_format.h"
+#include "collection/late_codec.h"
 #include "core/file.h"
 #include "taesr/errors.h"
 #include "taesr/maintenance.h"
@@ -118,14 +119,33 @@ struct Manifest {
       verify(folder, head + ".npy", json, where);
       if (head != kDenseHead) verify(folder, head + "_offsets.npy", json, where);
     }
+    read_codecs(folder, json, where);
   }
 
   VectorSpace space;
   std::size_t documents = 0;
   std::size_t chunks = 0;
   std::vector<std::string> heads;
+  std::vector<StoredHead> codecs;  // of the heads that the collection keeps
 
  private:
+  /// Exports of collections without further heads, and those of earlier builds, have none.
+  void read_codecs(const fs::path& folder, const Json& json, const std::string& where) {
+    const Json listed = json.value("codecs", Json::object());
+    for (const auto& [name, each] : listed.items()) {
+      const std::string file = name + "_codec.npy";
+      StoredHead head{name, get<std::string>(each, "codec", where), get<bool>(each, "ready", where), {}};
+      check_names(name, head.codec.empty() ? kFloat32Codec : head.codec);
+      verify(folder, file, json, where);
+      const MappedFile bytes(folder / file);
+      const std::size_t size = bytes.bytes().size() - npy_header("|u1", std::array{std::size_t{0}}).size();
+      const auto values = npy_values(bytes.bytes(), "|u1", 1, std::array{size}, file);
+      head.parameters.assign(values.begin(), values.end());
+      if (name == kLateHead) static_cast<void>(read_late_codec(head));
+      codecs.push_back(std::move(head));
+    }
+  }
+
   static void verify(const fs::path& folder, const std::string& name, const Json& json,
                      const std::string& where) {
     const Json files = json.value("files", Json::object());
@@ -264,6 +284,7 @@ TransferReport import_collection(const fs::path& folder, const fs::path& directo
   TransferReport report;
   {
     DocumentStore store(pending.path() / kDatabaseFile, DocumentStore::Access::kReadWrite, manifest.space);
+    for (const StoredHead& head : manifest.codecs) store.put_head(head);
     report = Importer(folder, manifest, store).run(progress);
     DerivedIndexes indexes(pending.path(), manifest.space);
     indexes.rebuild(store);

@@ -87,11 +87,16 @@ void Ingest::embed() {
       const Chunk& chunk = prepared->chunks[i];
       texts.push_back(passage_text(prepared->document->title, chunk.section, chunk.text));
     }
-    const Embeddings made = embedder_.embed(texts, Role::kPassage, options_.depth);
+    const Embeddings made = embedder_.embed_all(texts, Role::kPassage, options_.depth, heads_.heads());
     check_embeddings(made, texts.size(), embedder_.dimension());
+    auto further = heads_.encode(made, texts.size());
     for (std::size_t row = 0; row < slice.size(); ++row) {
       PreparedDocument& prepared = *slice[row].document;
       std::ranges::copy(made.vectors.row(row), prepared.vectors.row(slice[row].chunk).begin());
+      if (heads_.heads().any()) {
+        prepared.heads.resize(prepared.chunks.size());
+        prepared.heads[slice[row].chunk] = std::move(further[row]);
+      }
       if (made.depths.empty()) continue;
       prepared.depths.resize(prepared.chunks.size());
       prepared.depths[slice[row].chunk] = made.depths[row];

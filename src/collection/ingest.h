@@ -5,6 +5,7 @@
 #include <vector>
 
 #include "collection/derived_indexes.h"
+#include "collection/head_writer.h"
 #include "store/document_store.h"
 #include "taesr/collection.h"
 #include "taesr/embedder.h"
@@ -15,7 +16,11 @@ namespace taesr {
 class Ingest {
  public:
   Ingest(DocumentStore& store, DerivedIndexes& indexes, const Embedder& embedder, const AddOptions& options)
-      : store_(store), indexes_(indexes), embedder_(embedder), options_(options) {}
+      : store_(store),
+        indexes_(indexes),
+        embedder_(embedder),
+        options_(options),
+        heads_(store, heads_of(store)) {}
 
   /// Each batch is one transaction. When this throws, the batches before stay.
   [[nodiscard]] AddReport run(std::span<const Document> documents);
@@ -30,6 +35,7 @@ class Ingest {
   DerivedIndexes& indexes_;
   const Embedder& embedder_;
   const AddOptions& options_;
+  HeadWriter heads_;
   AddReport report_;
   std::vector<PreparedDocument> batch_;
   std::size_t batch_chunks_ = 0;

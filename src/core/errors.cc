@@ -17,4 +17,13 @@ ModelMismatch::~ModelMismatch() = default;
 
 Embedder::~Embedder() = default;
 
+ExtraHeads Embedder::extra_heads() const { return {}; }
+
+Embeddings Embedder::embed_all(std::span<const std::string> texts, Role role, const std::string& depth,
+                               const ExtraHeads& heads) const {
+  if (heads.any())
+    throw InvalidArgument("the embedder has no sparse and no late head; leave those heads out");
+  return embed(texts, role, depth);
+}
+
 }  // namespace taesr

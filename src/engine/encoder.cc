@@ -325,9 +325,17 @@ std::vector<SparseVector> Encoder::encode_sparse_query(std::span<const std::stri
 }
 
 Embeddings Encoder::embed(std::span<const std::string> texts, Role role, const std::string& depth) const {
-  EncodeResult result = encode(texts, {.role = role, .depth = depth});
-  return {std::move(result.embeddings), std::move(result.depths)};
+  return embed_all(texts, role, depth, {});
 }
+
+Embeddings Encoder::embed_all(std::span<const std::string> texts, Role role, const std::string& depth,
+                              const ExtraHeads& heads) const {
+  const Outputs outputs{.sparse = heads.sparse, .late = heads.late};
+  EncodeResult result = encode(texts, {.role = role, .depth = depth, .outputs = outputs});
+  return {std::move(result.embeddings), std::move(result.depths), std::move(result.sparse), std::move(result.late)};
+}
+
+ExtraHeads Encoder::extra_heads() const { return {impl_->weights.sparse.has_value(), impl_->weights.late.defined()}; }
 
 std::size_t Encoder::dimension() const { return static_cast<std::size_t>(impl_->config.embedding_size); }
 std::string Encoder::fingerprint() const { return impl_->fingerprint; }

@@ -49,6 +49,8 @@ class TAESR_API ImpactIndex {
   void remove(const IdList& ids);
 
   [[nodiscard]] std::size_t size() const { return live_count_; }
+  /// Texts, deleted ones too.
+  [[nodiscard]] std::size_t slots() const { return ids_.size(); }
   [[nodiscard]] IdList live_ids() const;
   /// The largest id in the index; 0 when there is none.
   [[nodiscard]] std::int64_t last_id() const { return ids_.empty() ? 0 : ids_.back(); }

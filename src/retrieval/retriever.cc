@@ -5,6 +5,7 @@
 #include <cmath>
 #include <thread>
 #include <unordered_map>
+#include <unordered_set>
 
 #include "core/utf8.h"
 #include "index/distance.h"
@@ -49,15 +50,26 @@ float cosine(std::span<const float> query, std::span<const float> vector) {
   return length > 0 ? product(query.data(), vector.data(), query.size()) / length : 0;
 }
 
+/// Texts that share no piece with the query score nothing, which is what they are listed with.
+void add_zeros(HeadList& list, std::span<const std::int64_t> ids) {
+  std::unordered_set<std::int64_t> known;
+  for (const Candidate& candidate : list.candidates) known.insert(candidate.chunk);
+  for (const std::int64_t id : ids) {
+    if (known.insert(id).second) list.candidates.push_back({id, 0});
+  }
+}
+
 /// One query's way from text to hits.
 class Search {
  public:
   Search(const Collection& collection, const std::string& query, const SearchOptions& options)
-      : collection_(collection), options_(options) {
+      : collection_(collection), options_(options), heads_(collection.heads()) {
     query_.text = clean_query(query);
     query_.depth = options.depth;
     if (options.effort) query_.depth = *options.effort < 1 ? "easy" : "hard";
     asked_ = !is_blank(query_.text);
+    if (searches(SearchMode::kSparse)) query_.heads.sparse = has("sparse");
+    if (searches(SearchMode::kLate)) query_.heads.late = has("late");
   }
 
   /// The query where it has to be embedded, or null.
@@ -80,9 +92,17 @@ class Search {
   [[nodiscard]] SearchResult run();
 
  private:
+  /// Whether the head of that mode is asked, by itself or in a hybrid search.
+  [[nodiscard]] bool searches(SearchMode mode) const {
+    return options_.mode == mode || options_.mode == SearchMode::kHybrid;
+  }
+  [[nodiscard]] bool has(const std::string& head) const {
+    return std::ranges::find(heads_, head) != heads_.end();
+  }
   [[nodiscard]] std::size_t pool() const;
   void find_dense();
   void find_all();
+  [[nodiscard]] std::vector<Candidate> find_late() const;
   void complete(HeadList& list, std::span<const std::int64_t> ids) const;
   [[nodiscard]] std::vector<FusedCandidate> fused();
   [[nodiscard]] std::vector<Hit> chosen(std::vector<FusedCandidate> ranked) const;
@@ -91,10 +111,11 @@ class Search {
 
   const Collection& collection_;
   const SearchOptions& options_;
+  std::vector<std::string> heads_;  // of the collection
   QueryVector query_;
   bool asked_ = false;
   double milliseconds_ = 0;         // of retrieval before `run`
-  std::vector<HeadList> lists_;     // what each head found, by name
+  std::vector<HeadList> lists_;     // what each head found, by name: the order in which shares are added
   std::vector<HeadList> complete_;  // with weighted fusion, the same with the others' candidates
 };
 
@@ -114,10 +135,28 @@ void Search::find_dense() {
 }
 
 void Search::find_all() {
-  if (lists_.empty() && options_.mode != SearchMode::kKeyword) find_dense();
-  if (options_.mode != SearchMode::kDense) {
+  if (lists_.empty() && searches(SearchMode::kDense)) find_dense();
+  if (searches(SearchMode::kKeyword)) {
     lists_.push_back({"keyword", collection_.search_keyword(query_.text, pool(), options_.filter)});
   }
+  if (query_.heads.sparse) {
+    lists_.push_back({"sparse", collection_.search_sparse(query_.sparse, pool(), options_.filter)});
+  }
+  if (query_.heads.late) lists_.push_back({"late", find_late()});
+  std::ranges::sort(lists_, {}, &HeadList::head);
+}
+
+/// By itself the head proposes candidates by its centroids; beside others it scores theirs.
+std::vector<Candidate> Search::find_late() const {
+  if (options_.mode == SearchMode::kLate)
+    return collection_.search_late(query_.late, pool(), options_.filter);
+  std::vector<std::int64_t> ids;
+  for (const HeadList& list : lists_) {
+    for (const Candidate& candidate : list.candidates) ids.push_back(candidate.chunk);
+  }
+  std::vector<Candidate> scored = collection_.score_late(query_.late, ids);
+  scored.resize(std::min(scored.size(), pool()));
+  return scored;
 }
 
 /// Adds the head's scores of further chunks.
@@ -129,6 +168,14 @@ void Search::complete(HeadList& list, std::span<const std::int64_t> ids) const {
     for (std::size_t i = 0; i < ids.size(); ++i) {
       list.candidates.push_back({ids[i], cosine(vector, vectors.row(i).first(vector.size()))});
     }
+    return;
+  }
+  if (list.head == "sparse" || list.head == "late") {
+    const bool sparse = list.head == "sparse";
+    const auto scored =
+        sparse ? collection_.score_sparse(query_.sparse, ids) : collection_.score_late(query_.late, ids);
+    list.candidates.insert(list.candidates.end(), scored.begin(), scored.end());
+    if (sparse) add_zeros(list, ids);
     return;
   }
   const auto terms = collection_.keyword_terms(query_.text, ids);

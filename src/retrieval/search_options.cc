@@ -1,6 +1,8 @@
 #include "retrieval/search_options.h"
 
+#include <algorithm>
 #include <string>
+#include <vector>
 
 #include "taesr/errors.h"
 
@@ -17,13 +19,26 @@ void check_share(const char* name, const std::optional<double>& value) {
   }
 }
 
+void check_head(const std::string& name, const std::vector<std::string>& heads,
+                const Collection& collection) {
+  if (std::ranges::find(heads, name) != heads.end()) return;
+  const ExtraHeads known = collection.embedder().extra_heads();
+  const bool possible = name == "sparse" ? known.sparse : known.late;
+  throw InvalidArgument("the collection has no " + name + " head" +
+                        (possible ? "; add it with add_heads (taesr ingest --heads " + name + "), or "
+                                  : ", and its model has none; ") +
+                        "use mode hybrid, dense or keyword");
+}
+
 }  // namespace
 
 SearchMode parse_search_mode(const std::string& name) {
   if (name == "dense") return SearchMode::kDense;
   if (name == "keyword") return SearchMode::kKeyword;
+  if (name == "sparse") return SearchMode::kSparse;
+  if (name == "late") return SearchMode::kLate;
   if (name == "hybrid") return SearchMode::kHybrid;
-  throw InvalidArgument("search mode '" + name + "'; it must be dense, keyword or hybrid");
+  throw InvalidArgument("search mode '" + name + "'; it must be dense, keyword, sparse, late or hybrid");
 }
 
 void check_search_options(const SearchOptions& options, const Collection& collection) {
@@ -45,8 +60,14 @@ void check_search_options(const SearchOptions& options, const Collection& collec
     throw InvalidArgument("effort chooses the depth, but depth is '" + options.depth +
                           "'; leave depth at auto, or leave effort out");
   }
+  const bool single = options.mode == SearchMode::kSparse || options.mode == SearchMode::kLate;
+  if (options.effort && single) {
+    throw InvalidArgument(
+        "effort goes by the scores of the dense head; use mode dense or hybrid, or leave it out");
+  }
+  const std::vector<std::string> heads = collection.heads();
+  if (single) check_head(options.mode == SearchMode::kSparse ? "sparse" : "late", heads, collection);
   if (options.mode == SearchMode::kHybrid) {
-    const std::string heads[] = {"dense", "keyword"};
     check_fusion(options.fusion, heads);
   } else {
     check_fusion(options.fusion, {});

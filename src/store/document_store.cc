@@ -72,7 +72,11 @@ void DocumentStore::open_for_writing(const std::filesystem::path& file, const Ve
   }
   check_schema(*writer_, OldSchema::kMigrate);
   // Without embeddings nothing ties the collection to the model that it was made with.
-  if (writer_->query_integer("SELECT EXISTS (SELECT 1 FROM embedding)") == 0) write_space(*writer_, space);
+  if (writer_->query_integer("SELECT EXISTS (SELECT 1 FROM embedding)") == 0) {
+    const bool other = read_space(*writer_).fingerprint != space.fingerprint;
+    write_space(*writer_, space);
+    if (other) forget_codecs(*writer_);
+  }
   check_space(*writer_, space);
 }
 

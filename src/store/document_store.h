@@ -2,6 +2,7 @@
 
 #include <cstdint>
 #include <filesystem>
+#include <functional>
 #include <memory>
 #include <mutex>
 #include <optional>
@@ -13,6 +14,7 @@
 #include "store/connection_pool.h"
 #include "store/database.h"
 #include "store/embedding.h"
+#include "store/head_table.h"
 #include "store/revision.h"
 #include "store/schema.h"
 #include "taesr/collection.h"
@@ -62,6 +64,15 @@ class DocumentStore {
   /// the same chunk and head. Throws InvalidArgument for an unknown chunk and for the dense head.
   void put_embeddings(std::span<const ChunkEmbedding> embeddings);
 
+  /// Records a further head of the collection, without embeddings: rows of that name, which nothing is
+  /// known about, go.
+  void start_head(const StoredHead& head);
+  /// Records another codec or state of a head, or a head together with which rows are to come.
+  void put_head(const StoredHead& head);
+  /// The same with every embedding of it in another encoding, all in one transaction.
+  void recode_head(const StoredHead& head,
+                   const std::function<std::vector<std::byte>(std::span<const std::byte>)>& recode);
+
   /// Puts a copy of another collection's file in place of everything here, in one transaction. Throws
   /// ModelMismatch, before anything changes, for a copy of another vector space.
   void replace_with(const std::filesystem::path& file);
@@ -76,6 +87,10 @@ class DocumentStore {
   [[nodiscard]] std::optional<HeadEmbedding> embedding(std::int64_t chunk, std::string_view head) const;
   /// The dense embeddings of chunks, zeros for ids that are gone. Throws FormatError for damaged ones.
   [[nodiscard]] Embeddings dense_embeddings(std::span<const std::int64_t> ids) const;
+  /// The further heads that the collection keeps, those still being added too, by name.
+  [[nodiscard]] std::vector<StoredHead> heads() const;
+  /// Ids, ascending, of chunks that lack an embedding of one of `heads`.
+  [[nodiscard]] std::vector<std::int64_t> chunks_without(std::span<const std::string> heads) const;
   [[nodiscard]] std::optional<std::string> content_hash(const std::string& id) const;
   [[nodiscard]] std::vector<DocumentInfo> documents() const;
   [[nodiscard]] std::vector<StoredChunk> chunks(std::span<const std::int64_t> ids) const;
@@ -84,6 +99,8 @@ class DocumentStore {
 
   /// Ids, ascending, of the chunks of documents that have all these properties.
   [[nodiscard]] std::vector<std::int64_t> chunks_matching(const Collection::Filter& filter) const;
+
+  [[nodiscard]] const VectorSpace& space() const { return space_; }
 
   /// Changes whenever another process commits, and costs microseconds to ask.
   [[nodiscard]] std::int64_t data_version() const;

@@ -36,6 +36,10 @@ class RowSnapshot {
   void for_each_embedding(std::string_view head, std::int64_t after, const std::string& fingerprint,
                           const std::function<void(std::int64_t, const EmbeddingView&)>& visit) const;
 
+  /// The further heads that every chunk has an embedding of, by name; with `pending` those still being
+  /// added, too.
+  [[nodiscard]] std::vector<StoredHead> heads(bool pending = false) const;
+
   /// Calls back for every document, by ascending number, with that number.
   void for_each_document(const std::function<void(std::int64_t, const Document&)>& visit) const;
 

@@ -6,7 +6,7 @@ namespace taesr {
 namespace {
 
 constexpr std::int64_t kApplicationId = 0x54414553;  // "TAES", where `file` and SQLite look for it
-constexpr std::int64_t kSchemaVersion = 2;
+constexpr std::int64_t kSchemaVersion = 3;
 
 // Row ids are AUTOINCREMENT so that an id is never used twice: an index that knows ids up to n can
 // tell new rows from old ones without comparing them.
@@ -14,6 +14,10 @@ constexpr std::int64_t kSchemaVersion = 2;
 // `embedding` has one row for each chunk, head and model: room for further heads (sparse, late
 // interaction) and for a second model while a collection moves from one to another. `codec` is the name
 // and version of the encoding of `data`. The columns' order is what migrate_from_1 arrives at.
+//
+// `heads` has the further heads that the collection keeps for every chunk. `parameters` is what their
+// codec needs, such as centroids; a codec without a name is not fitted yet, and a head that is not ready
+// is still being added.
 constexpr const char* kTables = R"sql(
 CREATE TABLE meta (key TEXT PRIMARY KEY, value TEXT NOT NULL) WITHOUT ROWID;
 CREATE TABLE commits (generation INTEGER PRIMARY KEY, token INTEGER NOT NULL);
@@ -63,6 +67,15 @@ CREATE TABLE embedding (
 INSERT INTO commits VALUES (0, random());
 )sql";
 
+constexpr const char* kHeadTable = R"sql(
+CREATE TABLE heads (
+  name TEXT PRIMARY KEY,
+  codec TEXT NOT NULL,
+  parameters BLOB NOT NULL,
+  ready INTEGER NOT NULL
+);
+)sql";
+
 std::string read_meta(Database& database, std::string_view key) {
   Statement statement = database.prepare("SELECT value FROM meta WHERE key = ?");
   statement.bind(1, key);
@@ -88,6 +101,14 @@ void migrate_from_1(Database& database) {
   transaction.commit();
 }
 
+/// Version 2 could store embeddings of further heads, but did not know which a collection keeps.
+void migrate_from_2(Database& database) {
+  Transaction transaction(database, Transaction::Kind::kWrite);
+  database.execute(kHeadTable);
+  database.execute("PRAGMA user_version = 3");
+  transaction.commit();
+}
+
 void check_pages(Database& database) {
   Statement check = database.prepare("PRAGMA quick_check(1)");
   const std::string finding = check.step() ? check.text(0) : "no answer";
@@ -107,6 +128,7 @@ void create_schema(Database& database, const VectorSpace& space) {
   database.execute("PRAGMA journal_mode = WAL");
   Transaction transaction(database, Transaction::Kind::kWrite);
   database.execute(kTables);
+  database.execute(kHeadTable);
   write_space(database, space);
   database.execute("PRAGMA application_id = " + std::to_string(kApplicationId));
   database.execute("PRAGMA user_version = " + std::to_string(kSchemaVersion));
@@ -133,7 +155,9 @@ bool check_version(Database& database, OldSchema old) {
 void check_schema(Database& database, OldSchema old) {
   const bool outdated = check_version(database, old);
   check_pages(database);  // before anything is changed
-  if (outdated && old == OldSchema::kMigrate) migrate_from_1(database);
+  if (!outdated || old != OldSchema::kMigrate) return;
+  if (database.query_integer("PRAGMA user_version") == 1) migrate_from_1(database);
+  migrate_from_2(database);
 }
 
 VectorSpace read_space(Database& database) {

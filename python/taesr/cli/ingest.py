@@ -32,6 +32,14 @@ def register(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") ->
     parser.add_argument(
         "--overlap", type=options.positive, metavar="N", help="tokens repeated between chunks, 50 to 100"
     )
+    parser.add_argument(
+        "--heads",
+        type=options.heads,
+        default=[],
+        metavar="HEAD,...",
+        help="heads to search by beside dense and keyword: sparse, late or both, of a model that has them; "
+        "what the collection holds already is embedded for them first (default: as it was made)",
+    )
     options.add_depth(parser)
     options.add_model(parser)
     options.add_json(parser)
@@ -51,6 +59,12 @@ def run(arguments: argparse.Namespace) -> int:
         for repair in collection.notes:
             note(repair)
         try:
+            if arguments.heads:
+                collection.add_heads(
+                    arguments.heads,
+                    depth=arguments.depth,
+                    progress=lambda done, total: progress.update("add heads", done, total),
+                )
             report = collection.ingest(
                 arguments.paths,
                 replace=arguments.replace,
@@ -62,10 +76,13 @@ def run(arguments: argparse.Namespace) -> int:
             hint = "what was ingested so far is kept, and the same command goes on from there"
             raise KeyboardInterrupt(hint) from None
         totals = {"documents": collection.document_count, "total_chunks": collection.chunk_count}
-    return _tell(arguments, report, totals)
+        heads = collection.heads
+    return _tell(arguments, report, totals, heads)
 
 
-def _tell(arguments: argparse.Namespace, report: "taesr.IngestReport", totals: dict[str, int]) -> int:
+def _tell(
+    arguments: argparse.Namespace, report: "taesr.IngestReport", totals: dict[str, int], heads: list[str]
+) -> int:
     """Print what was done and return the exit code.
 
     It is 1 when a file that was named itself could not be read, or nothing at all could be; single
@@ -82,6 +99,7 @@ def _tell(arguments: argparse.Namespace, report: "taesr.IngestReport", totals: d
                 "chunks": report.chunks,
                 "failed": [{"path": str(path), "reason": reason} for path, reason in report.failed],
                 **totals,
+                "heads": heads,
             }
         )
     else:

@@ -81,6 +81,15 @@ def weights(text: str) -> dict[str, float] | Path:
     return read
 
 
+def heads(text: str) -> list[str]:
+    """Parse the names of heads, separated by commas, each once."""
+    names = [name.strip() for name in text.split(",")]
+    known = ("dense", "keyword", "sparse", "late")
+    if len(set(names)) < len(names) or not set(names) <= set(known):
+        raise argparse.ArgumentTypeError(f"{text!r} is not a list such as sparse,late of {', '.join(known)}")
+    return names
+
+
 def key_value(text: str) -> tuple[str, str]:
     """Parse KEY=VALUE; the value may be empty and may hold further equals signs."""
     key, equals, value = text.partition("=")

@@ -6,13 +6,11 @@ from typing import TYPE_CHECKING, Any
 
 from taesr.cli import opening, options
 from taesr.cli.output import paragraphs, place, print_json
-from taesr.errors import InvalidArgument
 
 if TYPE_CHECKING:
     import taesr
 
-_MODES = ("hybrid", "dense", "keyword")
-_HEADS_TO_COME = {"sparse": "sparse", "late": "late-interaction"}
+_MODES = ("hybrid", "dense", "keyword", "sparse", "late")
 
 
 def register(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
@@ -20,8 +18,9 @@ def register(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") ->
     parser = commands.add_parser(
         "search",
         help="find passages in a collection",
-        description="Prints the passages of a collection that fit a query best. Hybrid fuses the dense "
-        "and the keyword ranking by reciprocal rank (k = 60), or by scores with weights.",
+        description="Prints the passages of a collection that fit a query best. Hybrid fuses the "
+        "rankings of all heads that the collection has by reciprocal rank (k = 60), or by scores with "
+        "weights.",
         allow_abbrev=False,
     )
     parser.add_argument("query", type=options.words, help="what to look for")
@@ -31,9 +30,10 @@ def register(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") ->
     )
     parser.add_argument(
         "--mode",
-        choices=(*_MODES, *_HEADS_TO_COME),
+        choices=_MODES,
         default="hybrid",
-        help="hybrid, dense or keyword; sparse and late need a model with those heads (default: %(default)s)",
+        help="hybrid or one head; sparse and late need a collection with those heads, see taesr ingest "
+        "--heads (default: %(default)s)",
     )
     options.add_depth(parser)
     options.add_dim(parser)
@@ -91,10 +91,6 @@ def _add_ranking(parser: argparse.ArgumentParser) -> None:
 
 def run(arguments: argparse.Namespace) -> int:
     """Run the command."""
-    if arguments.mode in _HEADS_TO_COME:
-        raise InvalidArgument(
-            f"the model has no {_HEADS_TO_COME[arguments.mode]} head; use --mode hybrid, dense or keyword"
-        )
     with opening.open_to_read(arguments) as collection:
         result = collection.search(
             arguments.query,

@@ -164,7 +164,7 @@ TEST_F(DocumentStoreTest, OtherFilesAreRefusedByKind) {
   {
     DocumentStore store = open();
   }
-  Database(file_, Database::Mode::kReadWrite).execute("PRAGMA user_version = 3");
+  Database(file_, Database::Mode::kReadWrite).execute("PRAGMA user_version = 4");
   EXPECT_THROW(static_cast<void>(open()), VersionError);
   std::filesystem::remove(file_);
   testing::write_bytes(file_, "");

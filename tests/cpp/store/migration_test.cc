@@ -60,7 +60,7 @@ class MigrationTest : public ::testing::Test {
 
 TEST_F(MigrationTest, KeepsEveryRowAndTheRevision) {
   DocumentStore store = open();
-  EXPECT_EQ(version(), 2);
+  EXPECT_EQ(version(), 3);
   EXPECT_EQ(store.document("a")->text, "text");
   const RowSnapshot rows(store);
   EXPECT_EQ(rows.revision(), (Revision{1, 78})) << "index files stay good";
@@ -96,6 +96,18 @@ TEST_F(MigrationTest, EndsWithTheTablesThatANewCollectionHas) {
   EXPECT_GT(columns(file_).size(), 30u);
 }
 
+TEST_F(MigrationTest, TheVersionBeforeTheLastGainsTheTableOfHeadsOnly) {
+  static_cast<void>(open());
+  {
+    Database database(file_, Database::Mode::kReadWrite);
+    database.execute("DROP TABLE heads; PRAGMA user_version = 2");
+  }
+  const DocumentStore store = open();
+  EXPECT_EQ(version(), 3);
+  EXPECT_TRUE(store.heads().empty());
+  EXPECT_EQ(RowSnapshot(store).revision(), (Revision{1, 78}));
+}
+
 TEST_F(MigrationTest, AReaderIsRefusedWithTheRemedyAndChangesNothing) {
   try {
     static_cast<void>(open(DocumentStore::Access::kReadOnly));
@@ -126,7 +138,7 @@ TEST_F(MigrationTest, ADamagedCollectionIsNotMigrated) {
 }
 
 TEST_F(MigrationTest, AVersionOfTheFutureIsRefusedBeforeAnythingElse) {
-  Database(file_, Database::Mode::kReadWrite).execute("PRAGMA user_version = 3");
+  Database(file_, Database::Mode::kReadWrite).execute("PRAGMA user_version = 4");
   for (const auto access : {DocumentStore::Access::kReadWrite, DocumentStore::Access::kReadOnly})
     EXPECT_THROW(static_cast<void>(open(access)), VersionError);
 }

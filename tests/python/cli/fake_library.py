@@ -117,6 +117,7 @@ class FakeCollection:
     report = SimpleNamespace(added=2, updated=0, unchanged=1, removed=0, skipped=0, chunks=7, failed=[])
     document_count = 3
     chunk_count = 9
+    heads: ClassVar[list[str]] = ["dense", "keyword"]
 
     @classmethod
     def open(cls, directory: Path, **options: Any) -> Self:
@@ -141,6 +142,12 @@ class FakeCollection:
             fusion={"method": "rrf", "k": 60.0},
             router_probabilities=None,
         )
+
+    def add_heads(self, heads: Sequence[str], **options: Any) -> int:
+        """Remember what was asked for."""
+        self.calls.append(("add_heads", heads, options))
+        options["progress"](1, 2)
+        return 2
 
     def ingest(self, paths: Sequence[Path], **options: Any) -> SimpleNamespace:
         """Return `report`."""

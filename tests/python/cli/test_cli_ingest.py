@@ -50,6 +50,20 @@ def test_sizes_that_were_not_given_are_left_to_the_library(run: Run, tmp_path: P
     assert set(FakeCollection.calls[0][2]) == {"replace", "depth", "progress"}
 
 
+def test_heads_are_added_before_documents(run: Run, tmp_path: Path) -> None:
+    assert run("ingest", tmp_path, "--collection", "kb", "--heads", "sparse, late").code == 0
+    assert [name for name, *_ in FakeCollection.calls] == ["add_heads", "ingest"]
+    assert FakeCollection.calls[0][1] == ["sparse", "late"]
+
+
+@pytest.mark.parametrize("heads", ["sprase", "sparse,sparse", ""])
+def test_heads_that_there_are_not_are_wrong_usage(run: Run, tmp_path: Path, heads: str) -> None:
+    outcome = run("ingest", tmp_path, "--collection", "kb", "--heads", heads)
+    assert outcome.code == 2
+    assert "--heads" in outcome.err
+    assert FakeCollection.calls == []
+
+
 def test_path_that_does_not_exist_opens_nothing(run: Run, tmp_path: Path) -> None:
     outcome = run("ingest", tmp_path, tmp_path / "nowhere", "--collection", tmp_path / "kb")
     assert outcome == (1, "", f"taesr: {tmp_path / 'nowhere'}: no such file or folder\n")
@@ -109,4 +123,5 @@ def test_json_lists_counts_and_failures(run: Run, tmp_path: Path, monkeypatch: p
         "failed": [{"path": str(tmp_path / "a.md"), "reason": "is empty"}],
         "documents": 3,
         "total_chunks": 9,
+        "heads": ["dense", "keyword"],
     }
