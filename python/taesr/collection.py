@@ -1,10 +1,8 @@
 """Documents, their chunks and embeddings in one directory, and the search over them."""
 
-import dataclasses
 import datetime
 import json
-import os
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Self
@@ -19,45 +17,10 @@ from taesr.hits import Hit, SearchResult
 from taesr.maintenance import choose_snapshot
 from taesr.searching import Fusion, Mode, SearchOptions
 from taesr.text import to_native
+from taesr.updating import IngestReport, Progress, bring_up_to_date
 
 if TYPE_CHECKING:
     from taesr.retrieval import FusionWeights
-
-Progress = Callable[[int, int], None]
-
-# Documents travel to the store in batches of about this many bytes: large enough for full batches of
-# chunks, small enough to bound memory and what an interruption undoes.
-_BATCH_BYTES = 1 << 20
-
-_SAME_ID = (
-    "the collection has a document '{id}' already, of '{other}': ingest their common folder, "
-    "or keep them in two collections"
-)
-
-
-@dataclasses.dataclass(frozen=True, slots=True)
-class IngestReport:
-    """What an ingestion did.
-
-    Attributes
-    ----------
-    added, updated, unchanged, removed
-        Documents.
-    chunks
-        Chunks embedded.
-    skipped
-        Files of no supported type that nobody asked for by name.
-    failed
-        (path, reason) of files that could not be read. What an earlier ingestion read of them stays.
-    """
-
-    added: int = 0
-    updated: int = 0
-    unchanged: int = 0
-    removed: int = 0
-    chunks: int = 0
-    skipped: int = 0
-    failed: list[tuple[str, str]] = dataclasses.field(default_factory=list)
 
 
 class Collection:
@@ -179,63 +142,15 @@ class Collection:
 
         Parameters are those of `add`; `progress` counts files.
         """
-        from taesr.ingest import iterate
-
-        roots = [paths] if isinstance(paths, str | Path) else list(paths)
-        stored = {info.id: info for info in self.documents()}
-        known = {} if replace else {info.id: info.content_hash for info in stored.values()}
-        total = 0
-
-        def remember_total(_: int, files: int) -> None:
-            nonlocal total
-            total = files
-
-        report = IngestReport()
-        batch: list[Document] = []
-        seen: set[str] = set()
-        size = done = flushed = 0
-
-        def tell(documents: int, of: int) -> None:
-            """Progress inside a batch, in files: embedding is the slow part, not reading."""
-            if progress is not None:
-                progress(flushed + (done - flushed) * documents // of, total)
-
-        def flush() -> None:
-            nonlocal report, size, flushed
-            added = self.add(
-                batch,
-                replace=replace,
-                chunk_tokens=chunk_tokens,
-                overlap=overlap,
-                depth=depth,
-                progress=tell,
-            )
-            report = _sum(report, added)
-            batch.clear()
-            size = 0
-            flushed = done
-            if progress is not None:
-                progress(done, total)
-
-        for file in iterate(roots, known=known, progress=remember_total):
-            done += 1
-            seen.add(file.id)
-            if file.document is not None and (other := _other_file(stored.get(file.id), file.document)):
-                report.failed.append((str(file.path), _SAME_ID.format(id=file.id, other=other)))
-            elif file.document is not None:
-                batch.append(file.document)
-                size += len(file.document.text)
-            elif file.status == "unchanged":
-                report = dataclasses.replace(report, unchanged=report.unchanged + 1)
-            elif file.status == "skipped":
-                report = dataclasses.replace(report, skipped=report.skipped + 1)
-            else:
-                report.failed.append((str(file.path), file.reason))
-            if size >= _BATCH_BYTES:
-                flush()
-        flush()
-        gone = _vanished(stored.values(), roots, seen)
-        return dataclasses.replace(report, removed=self.remove(gone) if gone else 0)
+        return bring_up_to_date(
+            self,
+            paths,
+            replace=replace,
+            chunk_tokens=chunk_tokens,
+            overlap=overlap,
+            depth=depth,
+            progress=progress,
+        )
 
     def add_heads(
         self, heads: Sequence[str], *, depth: str | int = "auto", progress: Progress | None = None
@@ -421,41 +336,6 @@ class Collection:
         if self.native.closed:
             return f"Collection('{self.directory}', closed)"
         return f"Collection('{self.directory}', {self.document_count} documents, {self.chunk_count} chunks)"
-
-
-def _other_file(stored: core.DocumentInfo | None, document: Document) -> str:
-    """The file that already has this document's id, if it is another one that still exists."""
-    if stored is None or stored.source == document.source or not os.path.exists(stored.source):
-        return ""
-    return stored.source
-
-
-def _vanished(stored: Iterable[core.DocumentInfo], roots: Sequence[str | Path], seen: set[str]) -> list[str]:
-    """Ids of documents that came from these folders and whose files the walk did not meet again.
-
-    What lies below a folder that could not be read (its id ends in "/") counts as met: a passing
-    fault of a disk or a permission must not delete what was read before.
-    """
-    folders = tuple(os.path.join(os.path.abspath(root), "") for root in roots if os.path.isdir(root))
-    unread = tuple(name for name in seen if name.endswith("/"))
-    return [
-        info.id
-        for info in stored
-        if folders
-        and info.source.startswith(folders)
-        and info.id not in seen
-        and not info.id.startswith(unread)
-    ]
-
-
-def _sum(a: IngestReport, b: IngestReport) -> IngestReport:
-    return dataclasses.replace(
-        a,
-        added=a.added + b.added,
-        updated=a.updated + b.updated,
-        unchanged=a.unchanged + b.unchanged,
-        chunks=a.chunks + b.chunks,
-    )
 
 
 __all__ = ["Collection", "Hit", "IngestReport", "Mode", "Progress", "SearchOptions", "SearchResult"]

@@ -5,15 +5,15 @@ import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
-from typing import Self, cast
+from typing import Self
 
 import numpy as np
 import numpy.typing as npt
 
-from taesr.collection import Collection, IngestReport, Progress, SearchResult
 from taesr.document import Document
 from taesr.encoder import Encoder, clean_text
 from taesr.errors import InvalidArgument, ModelMismatch
+from taesr.hits import SearchResult
 from taesr.integrations.backend import Filter, Record, VectorBackend
 from taesr.integrations.checks import check_filter, check_k
 from taesr.integrations.records import (
@@ -33,6 +33,7 @@ from taesr.integrations.records import (
     stored_parts,
     unfinished,
 )
+from taesr.updating import IngestReport, Progress, bring_up_to_date
 
 _BATCH_BYTES = 1 << 20
 _BATCH_DOCUMENTS = 256
@@ -132,9 +133,8 @@ class ExternalCollection:
         progress: Progress | None = None,
     ) -> IngestReport:
         """Bring the collection up to date with files and folders; see `Collection.ingest`."""
-        # It works through add, remove and documents only, which are alike in both classes.
-        return Collection.ingest(
-            cast(Collection, self),
+        return bring_up_to_date(
+            self,
             paths,
             replace=replace,
             chunk_tokens=chunk_tokens,
