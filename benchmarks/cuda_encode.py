@@ -14,6 +14,7 @@ What is compared takes turns, round after round; figures are medians.
 """
 
 import argparse
+import dataclasses
 import itertools
 import json
 import random
@@ -54,7 +55,7 @@ def main() -> int:
     )
     folder = Path(arguments.model) if arguments.model else core.default_model_path()
     config = TAESRConfig.from_file(folder / "config.json")
-    weights = core.load_weights(str(folder / "model.safetensors"))
+    config, weights = with_router(config, core.load_weights(str(folder / "model.safetensors")))
     lengths = mixed_lengths(config, arguments.tokens)
     batch = Batch(config, lengths)
     engine = core.DeviceEngine(config.native, weights, "bfloat16", "cuda")
@@ -109,6 +110,19 @@ def copy_rate() -> float:
     x = torch.randn(1 << 30, device="cuda")
     y = torch.empty_like(x)
     return 2 * 4 * (1 << 30) / median_seconds(lambda: y.copy_(x), repetitions=3)
+
+
+def with_router(
+    config: TAESRConfig, weights: dict[str, torch.Tensor]
+) -> tuple[TAESRConfig, dict[str, torch.Tensor]]:
+    """A router at random for a model without one: depths are drawn here, but to ask takes its time."""
+    if config.router_size > 0:
+        return config, weights
+    size = 128
+    shapes = {"hidden.weight": (size, config.hidden_size + 1), "hidden.bias": (size,)}
+    shapes |= {"out.weight": (3, size), "out.bias": (3,)}
+    drawn = {f"router.{name}": 0.02 * torch.randn(shape) for name, shape in shapes.items()}
+    return dataclasses.replace(config, router_size=size), weights | drawn
 
 
 def mixed_lengths(config: TAESRConfig, tokens: int) -> list[int]:

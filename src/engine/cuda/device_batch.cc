@@ -34,16 +34,19 @@ void HostBatch::append(std::span<const int> ids, int role) {
   roles.push_back(role);
 }
 
-Extent extent_of(std::span<const std::int64_t> offsets, std::size_t sequences) {
-  Extent extent = {static_cast<std::int64_t>(sequences), offsets[sequences], 0, 0};
-  for (std::size_t i = 0; i < sequences; ++i) {
-    const std::int64_t length = offsets[i + 1] - offsets[i];
-    if (length <= kSmallTile) {
-      extent.small_tiles += tiles_in(length, kSmallTile);
-    } else {
-      extent.large_tiles += tiles_in(length, kLargeTile);
-    }
+void Extent::add(std::int64_t length) {
+  ++sequences;
+  tokens += length;
+  if (length <= kSmallTile) {
+    small_tiles += tiles_in(length, kSmallTile);
+  } else {
+    large_tiles += tiles_in(length, kLargeTile);
   }
+}
+
+Extent extent_of(std::span<const std::int64_t> offsets, std::size_t sequences) {
+  Extent extent;
+  for (std::size_t i = 0; i < sequences; ++i) extent.add(offsets[i + 1] - offsets[i]);
   return extent;
 }
 

@@ -27,6 +27,9 @@ struct Extent {
   std::int64_t large_tiles = 0;  // of longer ones
 
   auto operator<=>(const Extent&) const = default;
+
+  /// One sequence more.
+  void add(std::int64_t length);
 };
 
 /// Of the first `sequences`.

@@ -1,14 +1,17 @@
 #include "engine/cuda/device_encoder.h"
 
 #include <algorithm>
+#include <functional>
 #include <numeric>
 #include <utility>
 
 #include <ATen/TensorOperators.h>
+#include <ATen/ops/arange.h>
 #include <ATen/ops/cat.h>
 #include <ATen/ops/diff.h>
 #include <ATen/ops/empty.h>
 #include <ATen/ops/from_blob.h>
+#include <ATen/ops/repeat_interleave.h>
 #include <ATen/ops/softmax.h>
 #include <ATen/ops/tensor.h>
 #include <c10/core/StreamGuard.h>
@@ -35,14 +38,29 @@ Affine on_device(const Affine& affine, at::Device device) {
   return {affine.weight.to(device, at::kFloat), affine.bias.to(device, at::kFloat)};
 }
 
-/// reach[r]: sequences of more than r recursions; `depths` falls.
+/// reach[r]: sequences of more than r recursions; `depths` falls. In one pass, as the device may be waiting.
 std::vector<Extent> reach_of(std::span<const std::int64_t> offsets, std::span<const int> depths) {
-  std::vector<Extent> reach;
-  for (int r = 0; r < depths.front(); ++r) {
-    const auto first_done = std::find_if(depths.begin(), depths.end(), [&](int depth) { return depth <= r; });
-    reach.push_back(extent_of(offsets, static_cast<std::size_t>(first_done - depths.begin())));
+  std::vector<Extent> reach(static_cast<std::size_t>(depths.front()));
+  Extent extent;
+  std::size_t next = 0;
+  for (int r = depths.front() - 1; r >= 0; --r) {
+    for (; next < depths.size() && depths[next] > r; ++next) extent.add(offsets[next + 1] - offsets[next]);
+    reach[static_cast<std::size_t>(r)] = extent;
   }
   return reach;
+}
+
+/// Numbers of sequences, the deepest first, of equal depth in their order. Depths are few: a pass for each is
+/// faster than to sort.
+std::vector<std::size_t> deepest_first(std::span<const int> depths) {
+  std::vector<std::size_t> order;
+  order.reserve(depths.size());
+  for (int depth = *std::max_element(depths.begin(), depths.end()); order.size() < depths.size(); --depth) {
+    for (std::size_t i = 0; i < depths.size(); ++i) {
+      if (depths[i] == depth) order.push_back(i);
+    }
+  }
+  return order;
 }
 
 /// 0, 1, 2, ...
@@ -135,20 +153,22 @@ at::Tensor DeviceEncoder::router_probabilities(const HostBatch& batch) const {
 }
 
 void DeviceEncoder::sort_by_depth(Entered& entered, std::span<const int> depths) const {
-  auto& order = entered.order;
-  const auto deeper = [&](std::size_t a, std::size_t b) { return depths[a] > depths[b]; };
-  if (std::is_sorted(order.begin(), order.end(), deeper)) return;
-  std::stable_sort(order.begin(), order.end(), deeper);
-  auto rows = staging({entered.offsets.back()}, at::kLong, model_.device());
-  auto* row = rows.mutable_data_ptr<std::int64_t>();
+  if (std::is_sorted(depths.begin(), depths.end(), std::greater<>())) return;
+  entered.order = deepest_first(depths);
+  const auto count = static_cast<std::int64_t>(entered.order.size());
+  auto moves = staging({2, count}, at::kLong, model_.device());
+  auto* shift = moves.mutable_data_ptr<std::int64_t>();
+  auto* length = shift + count;
   std::vector<std::int64_t> offsets = {0};
-  for (const std::size_t i : order) {
-    const std::int64_t length = entered.offsets[i + 1] - entered.offsets[i];
-    std::iota(row, row + length, entered.offsets[i]);
-    row += length;
-    offsets.push_back(offsets.back() + length);
+  for (const std::size_t i : entered.order) {
+    *shift++ = entered.offsets[i] - offsets.back();
+    *length = entered.offsets[i + 1] - entered.offsets[i];
+    offsets.push_back(offsets.back() + *length++);
   }
-  entered.states = gather_rows(entered.states, rows.to(model_.device(), /*non_blocking=*/true));
+  // Row numbers of the tokens are made on the device: the host takes longer, and the device would wait for it.
+  const auto sent = moves.to(model_.device(), /*non_blocking=*/true);
+  const auto shifts = at::repeat_interleave(sent.select(0, 0), sent.select(0, 1), 0, offsets.back());
+  entered.states = gather_rows(entered.states, shifts + at::arange(offsets.back(), shifts.options()));
   entered.offsets = std::move(offsets);
   entered.layout = send_layout(entered.offsets, model_.device());
 }
@@ -174,11 +194,9 @@ at::Tensor DeviceEncoder::embed_dense(const at::Tensor& hidden, const at::Tensor
 
 at::Tensor DeviceEncoder::embed(const HostBatch& batch, std::span<const int> depths, bool routed) const {
   const std::lock_guard turn(mutex_);
-  std::vector<std::size_t> given = numbers(batch.sequences());
+  const std::vector<std::size_t> given = routed ? numbers(batch.sequences()) : deepest_first(depths);
   HostBatch sorted;
   if (!routed) {
-    std::stable_sort(given.begin(), given.end(),
-                     [&](std::size_t a, std::size_t b) { return depths[a] > depths[b]; });
     for (const std::size_t i : given) {
       const auto begin = batch.tokens.begin() + batch.offsets[i];
       sorted.append({begin, batch.tokens.begin() + batch.offsets[i + 1]}, batch.roles[i]);
@@ -187,7 +205,8 @@ at::Tensor DeviceEncoder::embed(const HostBatch& batch, std::span<const int> dep
   auto entered = enter(routed ? batch : sorted);
   if (routed) {  // waits, as for the decision
     const at::Tensor& borders = entered.layout.borders;
-    (void)(router_ ? route(entered.states, borders) : segment_mean(entered.states, borders)).cpu();
+    const auto asked = router_ ? route(entered.states, borders) : segment_mean(entered.states, borders);
+    (void)asked.narrow(1, 0, 3).cpu();
   }
   const auto by_place = in_order(depths, given);
   if (routed) sort_by_depth(entered, by_place);

@@ -1,5 +1,6 @@
 #include "engine/cuda/graph_cache.h"
 
+#include <exception>
 #include <list>
 #include <map>
 #include <optional>
@@ -41,7 +42,11 @@ struct GraphCache::Impl {
     try {
       work();
     } catch (...) {
-      graph->capture_end();
+      // The end of a recording that a call has spoiled is an error itself, and says less than the first.
+      try {
+        graph->capture_end();
+      } catch (const std::exception&) {
+      }
       throw;
     }
     graph->capture_end();

@@ -57,10 +57,17 @@ struct Softmax {
   float out[kHead / 8][4] = {};
 };
 
-/// Scores of a warp's queries with the keys of a stage, in base 2, -inf behind the last key.
+/// 2^x by the special function unit alone; below 2^-126 it is 0.
+__device__ inline float fast_exp2(float x) {
+  float result;
+  asm("ex2.approx.ftz.f32 %0, %1;" : "=f"(result) : "f"(x));
+  return result;
+}
+
+/// Products of a warp's queries with the keys of a stage, -inf behind the last key.
 template <class Half, int kHead, int kKeys>
 __device__ void score(float (&scores)[kKeys / 8][4], const Stage<Half, kHead, kKeys>& stage,
-                      const unsigned (&queries)[kHead / 16][4], float scale, int keys) {
+                      const unsigned (&queries)[kHead / 16][4], int keys) {
   const int lane = threadIdx.x % kWarp;
 #pragma unroll
   for (int n = 0; n < kKeys / 8; ++n) {
@@ -73,17 +80,22 @@ __device__ void score(float (&scores)[kKeys / 8][4], const Stage<Half, kHead, kK
       multiply_add(Half(), scores[n], queries[2 * k], parts[0], parts[1]);
       multiply_add(Half(), scores[n], queries[2 * k + 1], parts[2], parts[3]);
     }
+  }
+  if (keys >= kKeys) return;
+#pragma unroll
+  for (int n = 0; n < kKeys / 8; ++n) {
 #pragma unroll
     for (int i = 0; i < 4; ++i) {
-      const int key = n * 8 + lane % 4 * 2 + i % 2;
-      scores[n][i] = key < keys ? scores[n][i] * scale : -INFINITY;
+      if (n * 8 + lane % 4 * 2 + i % 2 >= keys) scores[n][i] = -INFINITY;
     }
   }
 }
 
-/// Goes on to the next keys: scores become probabilities up to a factor, and their values are added.
+/// Goes on to the next keys: scores become probabilities up to a factor, 2^(scale * score), and their values are
+/// added.
 template <class Half, int kHead, int kKeys>
-__device__ void absorb(Softmax<kHead>& softmax, float (&scores)[kKeys / 8][4], const Stage<Half, kHead, kKeys>& stage) {
+__device__ void absorb(Softmax<kHead>& softmax, float (&scores)[kKeys / 8][4], const Stage<Half, kHead, kKeys>& stage,
+                       float scale) {
   const int lane = threadIdx.x % kWarp;
 #pragma unroll
   for (int half = 0; half < 2; ++half) {
@@ -92,7 +104,9 @@ __device__ void absorb(Softmax<kHead>& softmax, float (&scores)[kKeys / 8][4], c
     for (int n = 0; n < kKeys / 8; ++n) largest = fmaxf(largest, fmaxf(scores[n][2 * half], scores[n][2 * half + 1]));
     largest = fmaxf(largest, __shfl_xor_sync(kAllLanes, largest, 1));
     largest = fmaxf(largest, __shfl_xor_sync(kAllLanes, largest, 2));
-    const float shrink = exp2f(softmax.largest[half] - largest);  // 0 at first: there is a key in every stage
+    // 0 at first: there is a key in every stage.
+    const float shrink = fast_exp2(scale * (softmax.largest[half] - largest));
+    const float offset = -scale * largest;
     softmax.largest[half] = largest;
     softmax.sum[half] *= shrink;
 #pragma unroll
@@ -104,7 +118,7 @@ __device__ void absorb(Softmax<kHead>& softmax, float (&scores)[kKeys / 8][4], c
     for (int n = 0; n < kKeys / 8; ++n) {
 #pragma unroll
       for (int i = 2 * half; i < 2 * half + 2; ++i) {
-        scores[n][i] = exp2f(scores[n][i] - largest);
+        scores[n][i] = fast_exp2(fmaf(scores[n][i], scale, offset));
         softmax.sum[half] += scores[n][i];
       }
     }
@@ -178,8 +192,8 @@ __global__ void __launch_bounds__(kWarps* kWarp) attention_kernel(Attention call
     __syncthreads();
     if (rows > 0) {
       float scores[kKeys / 8][4];
-      score<Half, kHead, kKeys>(scores, stages[i % 2], queries, scale, keys - i * kKeys);
-      absorb<Half, kHead, kKeys>(softmax, scores, stages[i % 2]);
+      score<Half, kHead, kKeys>(scores, stages[i % 2], queries, keys - i * kKeys);
+      absorb<Half, kHead, kKeys>(softmax, scores, stages[i % 2], scale);
     }
     __syncthreads();
   }
