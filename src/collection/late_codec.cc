@@ -4,7 +4,7 @@
 #include <cmath>
 #include <random>
 
-#include "index/byte_io.h"
+#include "core/byte_io.h"
 #include "store/row_snapshot.h"
 #include "taesr/errors.h"
 

@@ -6,7 +6,7 @@
 #include <string>
 #include <thread>
 
-#include "index/parallel.h"
+#include "core/parallel.h"
 #include "taesr/errors.h"
 
 namespace taesr {

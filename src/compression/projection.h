@@ -5,7 +5,7 @@
 #include <vector>
 
 #include "compression/codec_name.h"
-#include "index/byte_io.h"
+#include "core/byte_io.h"
 #include "taesr/matrix.h"
 
 namespace taesr {

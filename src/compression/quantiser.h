@@ -7,7 +7,7 @@
 
 #include "compression/codec_name.h"
 #include "compression/kernels.h"
-#include "index/byte_io.h"
+#include "core/byte_io.h"
 #include "taesr/compression.h"
 #include "taesr/matrix.h"
 

@@ -5,7 +5,7 @@
 
 #include "core/checksum.h"
 #include "core/file.h"
-#include "index/byte_io.h"
+#include "core/byte_io.h"
 #include "taesr/errors.h"
 
 namespace taesr {

@@ -170,8 +170,7 @@ std::vector<std::pair<std::string, HalfProduct>> half_products() {
 #if defined(__x86_64__)
   __builtin_cpu_init();
   if (cpu_has_avx512()) kernels.emplace_back("avx512", avx512_halves);
-  if (__builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma") && __builtin_cpu_supports("f16c"))
-    kernels.emplace_back("avx2", avx2_halves);
+  if (cpu_has_avx2() && __builtin_cpu_supports("f16c")) kernels.emplace_back("avx2", avx2_halves);
 #endif
   kernels.emplace_back("portable", portable_halves);
   return kernels;
@@ -203,7 +202,7 @@ std::vector<std::pair<std::string, InnerProduct>> inner_products() {
 #if defined(__x86_64__)
   __builtin_cpu_init();
   if (__builtin_cpu_supports("avx512f")) kernels.emplace_back("avx512", avx512);
-  if (__builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma")) kernels.emplace_back("avx2", avx2);
+  if (cpu_has_avx2()) kernels.emplace_back("avx2", avx2);
 #endif
   kernels.emplace_back("portable", portable);
   return kernels;

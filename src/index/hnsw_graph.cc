@@ -17,7 +17,7 @@
 #include <thread>
 
 #include "core/checksum.h"
-#include "index/parallel.h"
+#include "core/parallel.h"
 #include "taesr/errors.h"
 
 namespace taesr {

@@ -9,7 +9,7 @@
 #include <utility>
 #include <vector>
 
-#include "index/byte_io.h"
+#include "core/byte_io.h"
 #include "index/vector_table.h"
 #include "taesr/export.h"
 

@@ -3,7 +3,7 @@
 #include <algorithm>
 #include <cmath>
 
-#include "index/byte_io.h"
+#include "core/byte_io.h"
 #include "index/top_k.h"
 #include "taesr/errors.h"
 

@@ -7,7 +7,7 @@
 #include <utility>
 #include <vector>
 
-#include "index/byte_io.h"
+#include "core/byte_io.h"
 #include "index/container.h"
 #include "index/id_list.h"
 #include "taesr/collection.h"

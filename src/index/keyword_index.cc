@@ -5,7 +5,7 @@
 #include <map>
 
 #include "index/analyzer.h"
-#include "index/byte_io.h"
+#include "core/byte_io.h"
 #include "index/top_k.h"
 
 namespace taesr {

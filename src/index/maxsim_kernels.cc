@@ -9,6 +9,8 @@
 #include <immintrin.h>
 #endif
 
+#include "core/cpu.h"
+
 namespace taesr {
 namespace {
 
@@ -96,7 +98,7 @@ std::vector<std::pair<std::string, MaxProducts>> max_products() {
 #if defined(__x86_64__)
   __builtin_cpu_init();
   if (__builtin_cpu_supports("avx512f")) kernels.emplace_back("avx512", avx512);
-  if (__builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma")) kernels.emplace_back("avx2", avx2);
+  if (cpu_has_avx2()) kernels.emplace_back("avx2", avx2);
 #endif
   kernels.emplace_back("portable", portable);
   return kernels;

@@ -6,7 +6,7 @@
 
 #include <c10/util/Half.h>
 
-#include "index/byte_io.h"
+#include "core/byte_io.h"
 #include "taesr/errors.h"
 
 namespace taesr {

@@ -3,7 +3,7 @@
 #include <algorithm>
 #include <string>
 
-#include "index/byte_io.h"
+#include "core/byte_io.h"
 #include "index/sparse_codec.h"
 #include "index/top_k.h"
 

@@ -6,7 +6,7 @@
 #include <string>
 #include <vector>
 
-#include "index/byte_io.h"
+#include "core/byte_io.h"
 #include "taesr/export.h"
 #include "taesr/matrix.h"
 

@@ -9,7 +9,7 @@
 
 #include "core/utf8.h"
 #include "index/distance.h"
-#include "index/parallel.h"
+#include "core/parallel.h"
 #include "index/unicode.h"
 #include "retrieval/diversify.h"
 #include "retrieval/effort.h"

@@ -6,7 +6,7 @@
 #include <functional>
 #include <random>
 
-#include "index/byte_io.h"
+#include "core/byte_io.h"
 #include "index/hnsw_index.h"
 #include "index/keyword_index.h"
 #include "support/vectors.h"

@@ -2,6 +2,8 @@
 
 #include <algorithm>
 
+#include "core/cpu.h"
+
 #if defined(__x86_64__)
 #include "kernels/cpu/avx512/int8.h"
 #include "kernels/cpu/int8/avx2.h"
@@ -59,7 +61,7 @@ void linear_portable(const QuantisedRows& x, std::int64_t rows, const PackedLine
 bool available(Instructions instructions) {
   switch (instructions) {
     case Instructions::kPortable: return true;
-    case Instructions::kAvx2: return __builtin_cpu_supports("avx2") != 0 && __builtin_cpu_supports("fma") != 0;
+    case Instructions::kAvx2: return cpu_has_avx2();
     case Instructions::kAvxVnni: return available(Instructions::kAvx2) && __builtin_cpu_supports("avxvnni") != 0;
     case Instructions::kAvx512: return avx512::available<std::uint8_t>();
   }
