@@ -59,6 +59,7 @@ struct EncodeOptions {
                                // read from the deepest states whatever the depth
   std::size_t dim = 0;         // Matryoshka prefix, 1 to dimension(), renormalised; 0: all
   Overflow on_overflow = Overflow::kChunk;
+  std::size_t max_tokens = 0;  // of one pass, 16 to Encoder::max_tokens(); 0: the latter
   Outputs outputs = {};
   std::size_t sparse_top = 256;  // heaviest pieces that a text keeps
   std::optional<double> max_flops = {};    // by text, as Encoder::flops counts: the deepest named depth that this pays

@@ -24,11 +24,12 @@ Role parse_role(const std::string& name) {
 EncodeResult encode(const Encoder& encoder, const std::vector<std::string>& texts, const std::string& role,
                     const std::string& depth, std::size_t dim, const std::string& on_overflow,
                     const std::vector<std::string>& outputs, std::size_t sparse_top, std::optional<double> max_flops,
-                    std::optional<double> deadline_ms, std::size_t first_text) {
+                    std::optional<double> deadline_ms, std::size_t first_text, std::size_t max_tokens) {
   const EncodeOptions options{.role = parse_role(role),
                               .depth = depth,
                               .dim = dim,
                               .on_overflow = parse_overflow(on_overflow),
+                              .max_tokens = max_tokens,
                               .outputs = parse_outputs(outputs),
                               .sparse_top = sparse_top,
                               .max_flops = max_flops,
@@ -100,7 +101,7 @@ void register_encoder(py::module_& module) {
           py::arg("path"), py::arg("precision"), py::arg("device") = "cpu")
       .def("encode", &encode, py::arg("texts"), py::arg("role"), py::arg("depth"), py::arg("dim"),
            py::arg("on_overflow"), py::arg("outputs"), py::arg("sparse_top"), py::arg("max_flops"),
-           py::arg("deadline_ms"), py::arg("first_text"))
+           py::arg("deadline_ms"), py::arg("first_text"), py::arg("max_tokens"))
       .def("flops",
            [](const Encoder& self, std::size_t tokens, const std::string& depth,
               const std::vector<std::string>& outputs) { return self.flops(tokens, depth, parse_outputs(outputs)); },

@@ -68,3 +68,4 @@ class EncodeOptions:
     on_overflow: Overflow = "chunk"
     sparse_top: int = 256
     max_flops: float | None = None
+    max_tokens: int | None = None

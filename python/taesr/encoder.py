@@ -71,6 +71,7 @@ class Encoder:
         depth: str | int = "auto",
         dim: int | None = None,
         on_overflow: Overflow = "chunk",
+        max_tokens: int | None = None,
         max_flops: float | None = None,
         deadline_ms: float | None = None,
     ) -> npt.NDArray[np.float32]:
@@ -91,6 +92,8 @@ class Encoder:
         on_overflow
             For texts of more tokens than one pass reads: "chunk" averages overlapping windows,
             "truncate" reads the beginning, "error" raises InvalidArgument.
+        max_tokens
+            Most tokens of one pass, 16 to the encoder's `max_tokens`; None for the latter.
         max_flops
             Floating-point operations that a text may take, as `flops` counts them. Each takes the
             deepest of easy, medium and hard that this pays for, and none goes deeper than `depth`;
@@ -111,6 +114,7 @@ class Encoder:
             depth=depth,
             dim=dim,
             on_overflow=on_overflow,
+            max_tokens=max_tokens,
             max_flops=max_flops,
             deadline_ms=deadline_ms,
         ).embeddings
@@ -123,11 +127,14 @@ class Encoder:
         depth: str | int = "auto",
         dim: int | None = None,
         on_overflow: Overflow = "chunk",
+        max_tokens: int | None = None,
         max_flops: float | None = None,
         deadline_ms: float | None = None,
     ) -> Encoded:
         """Like `encode`, and report depths, token counts and windows too."""
-        options = EncodeOptions(("dense",), role, depth, dim, on_overflow, max_flops=max_flops)
+        options = EncodeOptions(
+            ("dense",), role, depth, dim, on_overflow, max_flops=max_flops, max_tokens=max_tokens
+        )
         return self.encode_with(list(_checked(texts)), options, deadline_ms=deadline_ms)
 
     def encode_full(
@@ -139,6 +146,7 @@ class Encoder:
         depth: str | int = "auto",
         dim: int | None = None,
         on_overflow: Overflow = "chunk",
+        max_tokens: int | None = None,
         sparse_top: int = 256,
         max_flops: float | None = None,
         deadline_ms: float | None = None,
@@ -159,7 +167,9 @@ class Encoder:
         InvalidArgument
             Also for a head that the model lacks.
         """
-        options = EncodeOptions(_names(outputs), role, depth, dim, on_overflow, sparse_top, max_flops)
+        options = EncodeOptions(
+            _names(outputs), role, depth, dim, on_overflow, sparse_top, max_flops, max_tokens
+        )
         return self.encode_with(list(_checked(texts)), options, deadline_ms=deadline_ms)
 
     def encode_with(
@@ -175,6 +185,10 @@ class Encoder:
         """
         if options.dim is not None and not 1 <= options.dim <= self.dimension:
             raise InvalidArgument(f"dim is {options.dim}; allowed: 1 to {self.dimension}")
+        if options.max_tokens == 0:
+            raise InvalidArgument(
+                f"max_tokens is 0; allowed: 16 to {self.max_tokens}, or None for the latter"
+            )
         if options.sparse_top < 1:
             raise InvalidArgument(f"sparse_top is {options.sparse_top}; it must be at least 1")
         result = self.native.encode(
@@ -188,6 +202,7 @@ class Encoder:
             options.max_flops,
             deadline_ms,
             first_text,
+            options.max_tokens or 0,
         )
         probabilities = result.take_router_probabilities()
         sparse = "sparse" in options.outputs
@@ -213,6 +228,7 @@ class Encoder:
         depth: str | int = "auto",
         dim: int | None = None,
         on_overflow: Overflow = "chunk",
+        max_tokens: int | None = None,
         sparse_top: int = 256,
         max_flops: float | None = None,
         window: int = 1024,
@@ -246,7 +262,9 @@ class Encoder:
         Error
             A process has died; the message says how.
         """
-        options = EncodeOptions(_names(outputs), role, depth, dim, on_overflow, sparse_top, max_flops)
+        options = EncodeOptions(
+            _names(outputs), role, depth, dim, on_overflow, sparse_top, max_flops, max_tokens
+        )
         self.encode_with([], options)  # refuses wrong options before anything is read
         return streaming.encode_iter(self, _checked(texts), options, window=window, processes=processes)
 
@@ -259,6 +277,7 @@ class Encoder:
         depth: str | int = "auto",
         dim: int | None = None,
         on_overflow: Overflow = "chunk",
+        max_tokens: int | None = None,
         max_flops: float | None = None,
     ) -> npt.NDArray[np.float32]:
         """Like `encode`, in several processes; see `encode_iter`."""
@@ -268,6 +287,7 @@ class Encoder:
             depth=depth,
             dim=dim,
             on_overflow=on_overflow,
+            max_tokens=max_tokens,
             max_flops=max_flops,
             processes=processes,
         )

@@ -28,6 +28,8 @@ namespace {
 // widest layer (16k tokens x 1536 values) to stay near the caches.
 constexpr std::size_t kTokenBudget = 8192;
 
+constexpr std::size_t kLeastPass = 16;  // tokens: windows overlap
+
 // Under a deadline batches are smaller: the rate is known sooner, and depths are chosen more finely.
 constexpr std::size_t kDeadlineTokenBudget = 2048;
 
@@ -67,16 +69,17 @@ struct Encoder::Impl : LoadedModel {
   void append_windows(std::vector<Window>& windows, std::size_t text, std::vector<int> ids,
                       const EncodeOptions& options, EncodeResult& result) const {
     result.token_counts[text] = ids.size();
-    if (ids.size() > window_size() && options.on_overflow == Overflow::kError) {
+    const std::size_t room = options.max_tokens == 0 ? window_size() : options.max_tokens;
+    if (ids.size() > room && options.on_overflow == Overflow::kError) {
       throw InvalidArgument("text " + std::to_string(options.first_text + text) + " has " +
-                            std::to_string(ids.size()) + " tokens; at most " + std::to_string(window_size()) +
+                            std::to_string(ids.size()) + " tokens; at most " + std::to_string(room) +
                             " are read in one pass (on_overflow \"chunk\" reads all, \"truncate\" the first)");
     }
-    if (ids.size() > window_size() && options.on_overflow == Overflow::kTruncate) {
-      ids.resize(window_size());
+    if (ids.size() > room && options.on_overflow == Overflow::kTruncate) {
+      ids.resize(room);
       ++result.truncated;
     }
-    const auto spans = window_spans(ids.size(), window_size());
+    const auto spans = window_spans(ids.size(), room);
     result.windows[text] = spans.size();
     for (const auto& [begin, end] : spans) {
       Window window{text, {config.bos_id}};
@@ -282,6 +285,10 @@ EncodeResult Encoder::encode(std::span<const std::string> texts, const EncodeOpt
   const std::size_t dim = options.dim == 0 ? dimension() : options.dim;
   if (dim > dimension()) {
     throw InvalidArgument("dim is " + std::to_string(dim) + "; allowed: 1 to " + std::to_string(dimension()));
+  }
+  if (options.max_tokens != 0 && (options.max_tokens < kLeastPass || options.max_tokens > max_tokens())) {
+    throw InvalidArgument("max_tokens is " + std::to_string(options.max_tokens) + "; allowed: " +
+                          std::to_string(kLeastPass) + " to " + std::to_string(max_tokens()));
   }
   impl_->check_heads(options.outputs);
   check_budget(options);

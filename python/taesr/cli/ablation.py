@@ -89,6 +89,7 @@ def run(
         router=arguments.router,
         passage_depth=arguments.passage_depth,
         on_overflow=arguments.long_texts,
+        max_tokens=arguments.max_tokens,
     )
     with Progress() as progress:
         ablation = run_ablation(datasets, encoder, asked, progress=progress.update)

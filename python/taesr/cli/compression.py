@@ -48,7 +48,12 @@ def run(
     from taesr.evaluation import RetrievalOptions
     from taesr.evaluation.compression import CompressionReport, evaluate_compression
 
-    options = RetrievalOptions(depth=arguments.depth, dim=arguments.dim, on_overflow=arguments.long_texts)
+    options = RetrievalOptions(
+        depth=arguments.depth,
+        dim=arguments.dim,
+        on_overflow=arguments.long_texts,
+        max_tokens=arguments.max_tokens,
+    )
     names = _names(arguments)
     with Progress() as progress:
         results = [

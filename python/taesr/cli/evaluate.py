@@ -58,6 +58,14 @@ def register(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") ->
         "(default: %(default)s)",
     )
     parser.add_argument(
+        "--max-tokens",
+        type=options.positive,
+        default=256,
+        metavar="N",
+        help="that one pass reads, no more than the model does; published figures are of 256 to 512 "
+        "(default: %(default)s)",
+    )
+    parser.add_argument(
         "--split", default="test", metavar="NAME", help="file of qrels to use (default: %(default)s)"
     )
     options.add_model(parser)
@@ -92,6 +100,7 @@ def run(arguments: argparse.Namespace) -> int:
     import taesr
 
     encoder = taesr.Encoder.load(arguments.model, precision=arguments.arithmetic)
+    arguments.max_tokens = min(arguments.max_tokens, encoder.max_tokens)
     if arguments.ablation is not None:
         return ablation.run(arguments, datasets, encoder)
     if arguments.compression is not None:
@@ -148,6 +157,7 @@ def _evaluate(
         dim=arguments.dim,
         precision=arguments.precision,
         on_overflow=arguments.long_texts,
+        max_tokens=arguments.max_tokens,
     )
     if arguments.mode in head_options.MODES:
         fusion = head_options.fusion_of(arguments)
@@ -178,6 +188,7 @@ def _settings(arguments: argparse.Namespace, encoder: "taesr.Encoder") -> dict[s
         "dim": arguments.dim or encoder.dimension,
         "precision": arguments.precision,
         "long_texts": "chunk" if arguments.mode in ("keyword", "search") else arguments.long_texts,
+        "max_tokens": arguments.max_tokens,
         "split": arguments.split,
         "model": str(encoder.source),
         "fingerprint": encoder.fingerprint,

@@ -42,7 +42,8 @@ class AblationOptions:
     passage_depth : int, optional
         Depth of the documents in every row; by default that of the queries.
     on_overflow : str
-        As in `RetrievalOptions`.
+        As in `RetrievalOptions`, like the next.
+    max_tokens : int, optional
     batch_size : int
         Texts given to the encoder between two reports of progress.
     trials : int
@@ -55,6 +56,7 @@ class AblationOptions:
     router: bool = False
     passage_depth: int | None = None
     on_overflow: Overflow = "truncate"
+    max_tokens: int | None = None
     batch_size: int = 64
     trials: int = 20
 
@@ -142,7 +144,12 @@ def _encode(
     progress: Progress | None,
 ) -> Encodings:
     def encode(texts: Sequence[str], role: Role, depth: Depth, what: str) -> EncodedTexts:
-        asked = RetrievalOptions(depth=depth, on_overflow=options.on_overflow, batch_size=options.batch_size)
+        asked = RetrievalOptions(
+            depth=depth,
+            on_overflow=options.on_overflow,
+            max_tokens=options.max_tokens,
+            batch_size=options.batch_size,
+        )
         return encode_texts(encoder, texts, role, asked, f"{dataset.name} {what}, depth {depth}", progress)
 
     asked: list[Depth] = [*depths, *(["auto"] if options.router else [])]
@@ -158,7 +165,14 @@ def _latency(
     encoder: TextEncoder, queries: Sequence[str], depth: Depth, options: AblationOptions
 ) -> dict[str, float]:
     def encode(text: str) -> None:
-        encoder.encode_detailed([text], role="query", depth=depth, dim=None, on_overflow=options.on_overflow)
+        encoder.encode_detailed(
+            [text],
+            role="query",
+            depth=depth,
+            dim=None,
+            on_overflow=options.on_overflow,
+            max_tokens=options.max_tokens,
+        )
 
     times = cost.latencies_ms(encode, queries)
     return {f"query_ms_p{share}": float(np.percentile(times, share)) for share in (50, 95)}

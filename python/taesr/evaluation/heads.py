@@ -20,6 +20,7 @@ from taesr.evaluation.retrieval import (
     Role,
     dataset_notes,
     encoding_cost,
+    tokens_read,
     truncation_notes,
 )
 
@@ -169,13 +170,14 @@ class _Reader:
             depth=options.depth,
             dim=options.dim,
             on_overflow=options.on_overflow,
+            max_tokens=options.max_tokens,
         )
         dense = encoded.embeddings if "dense" in wanted else None
         outputs = TextOutputs(len(texts), dense, encoded.sparse if sparse is None else sparse, encoded.late)
         return outputs, EncodedTexts(
             encoded.embeddings,
             encoded.depths,
-            encoded.token_counts,
+            tokens_read(encoded.token_counts, options),
             encoded.windows,
             encoded.truncated,
             0.0,

@@ -41,6 +41,8 @@ class MTEBEncoder:
         Matryoshka prefix; all by default.
     on_overflow : str
         "truncate" reads the first pass of a long text, as published figures do; "chunk" all of it.
+    max_tokens : int, optional
+        Of one pass; None for as many as the model reads.
     symmetric_role : str
         "query" or "passage".
     name : str, optional
@@ -62,6 +64,7 @@ class MTEBEncoder:
         passage_depth: str | int | None = None,
         dim: int | None = None,
         on_overflow: "Overflow" = "truncate",
+        max_tokens: int | None = 256,
         symmetric_role: "Role" = "query",
         name: str | None = None,
         license: str = "apache-2.0",  # noqa: A002 - the field's name in mteb
@@ -71,6 +74,7 @@ class MTEBEncoder:
         self._passage_depth = depth if passage_depth is None else passage_depth
         self._dim = dim
         self._on_overflow = on_overflow
+        self._max_tokens = None if max_tokens is None else min(max_tokens, encoder.max_tokens)
         self._symmetric_role = symmetric_role
         self.mteb_model_meta = self._model_meta(name or f"libtaesr/{_model_name(encoder)}", license)
 
@@ -105,6 +109,7 @@ class MTEBEncoder:
                     depth=self._passage_depth if role == "passage" else self._depth,
                     dim=self._dim,
                     on_overflow=self._on_overflow,
+                    max_tokens=self._max_tokens,
                 )
             )
         return np.vstack(vectors)
@@ -138,7 +143,7 @@ class MTEBEncoder:
             n_parameters=parameters,
             n_embedding_parameters=in_embeddings,
             memory_usage_mb=size / 2**20,
-            max_tokens=self._encoder.max_tokens,
+            max_tokens=self._max_tokens or self._encoder.max_tokens,
             embed_dim=self._dim or self._encoder.dimension,
             license=license_name,
             open_weights=True,

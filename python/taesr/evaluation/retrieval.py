@@ -39,7 +39,14 @@ class TextEncoder(Protocol):
     @property
     def config(self) -> Any: ...
     def encode_detailed(
-        self, texts: Sequence[str], *, role: Role, depth: str | int, dim: int | None, on_overflow: Overflow
+        self,
+        texts: Sequence[str],
+        *,
+        role: Role,
+        depth: str | int,
+        dim: int | None,
+        on_overflow: Overflow,
+        max_tokens: int | None,
     ) -> Encoded: ...
 
 
@@ -58,6 +65,8 @@ class RetrievalOptions:
     on_overflow : str
         "truncate" reads the first pass of a long text, as published figures do; "chunk" reads all
         of it in windows.
+    max_tokens : int, optional
+        Tokens of one pass, as of `taesr.Encoder.encode`; published figures are of 256 to 512.
     batch_size : int
         Texts given to the encoder between two reports of progress.
     """
@@ -66,6 +75,7 @@ class RetrievalOptions:
     dim: int | None = None
     precision: str = "float32"
     on_overflow: Overflow = "truncate"
+    max_tokens: int | None = None
     batch_size: int = 64
 
     def __post_init__(self) -> None:
@@ -81,7 +91,7 @@ class EncodedTexts:
 
     vectors: Floats  # unit rows [texts, dim]
     depths: list[int]
-    token_counts: list[int]  # of the whole text, also where its end was not read
+    token_counts: list[int]  # that were read
     windows: list[int]  # passes, by text
     truncated: int
     seconds: float
@@ -183,19 +193,27 @@ def encode_texts(
             depth=options.depth,
             dim=options.dim,
             on_overflow=options.on_overflow,
+            max_tokens=options.max_tokens,
         )
         batch = encoded.embeddings
         if not np.isfinite(batch).all():
             raise Error(f"{label}: the model gave a vector that is not finite; its weights may be damaged")
         vectors.append(batch)
         depths.extend(encoded.depths)
-        token_counts.extend(encoded.token_counts)
+        token_counts.extend(tokens_read(encoded.token_counts, options))
         windows.extend(encoded.windows)
         truncated += encoded.truncated
         if progress is not None:
             progress(label, len(depths), len(texts))
     seconds = time.perf_counter() - begin
     return EncodedTexts(np.vstack(vectors), depths, token_counts, windows, truncated, seconds)
+
+
+def tokens_read(counts: Sequence[int], options: RetrievalOptions) -> list[int]:
+    """Tokens that were read of texts of so many."""
+    if options.max_tokens is None or options.on_overflow == "chunk":
+        return list(counts)
+    return [min(count, options.max_tokens) for count in counts]
 
 
 def encoding_cost(encoder: TextEncoder, queries: EncodedTexts, documents: EncodedTexts) -> dict[str, float]:
@@ -224,7 +242,12 @@ def _query_latency(
 
     def answer(text: str) -> None:
         encoded = encoder.encode_detailed(
-            [text], role="query", depth=options.depth, dim=options.dim, on_overflow=options.on_overflow
+            [text],
+            role="query",
+            depth=options.depth,
+            dim=options.dim,
+            on_overflow=options.on_overflow,
+            max_tokens=options.max_tokens,
         )
         search(store, encoded.embeddings, 10)
 

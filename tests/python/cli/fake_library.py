@@ -30,6 +30,7 @@ class FakeEncoder:
     loaded: ClassVar[list[Path | None]] = []
     streams: ClassVar[list[tuple[float | None, int]]] = []
     dimension = DIMENSION
+    max_tokens = 254
     fingerprint = "fa4e"
     precision = "float32"
     source = Path("/models/fake")
@@ -57,6 +58,7 @@ class FakeEncoder:
         depth: str | int = "auto",
         dim: int | None = None,
         on_overflow: str = "chunk",
+        max_tokens: int | None = None,
     ) -> SimpleNamespace:
         """Return unit vectors; dimensions that the model lacks are refused as the library does."""
         if dim is not None and dim > DIMENSION:

@@ -51,11 +51,12 @@ class BagOfWordsEncoder:
         depth: str | int = "auto",
         dim: int | None = None,
         on_overflow: str = "chunk",
+        max_tokens: int | None = None,
     ) -> FakeEncoded:
         """Encode `texts`; "auto" and names become one depth each, as in the real encoder."""
         self.calls.append((len(texts), role, depth, dim, on_overflow))
         words = [text.lower().split() for text in texts]
-        read = [found[:MAX_TOKENS] if on_overflow == "truncate" else found for found in words]
+        read = [found[: max_tokens or MAX_TOKENS] if on_overflow == "truncate" else found for found in words]
         vectors = np.array([self._vector(found)[: dim or self.dimension] for found in read], np.float32)
         vectors /= np.linalg.norm(vectors, axis=1, keepdims=True)
         recursions = self.config.recursion_steps.get(depth, 3) if isinstance(depth, str) else depth

@@ -42,9 +42,12 @@ class RoutedEncoder(BagOfWordsEncoder):
         depth: str | int = "auto",
         dim: int | None = None,
         on_overflow: str = "chunk",
+        max_tokens: int | None = None,
     ) -> FakeEncoded:
         """Blur what the depth is too small for."""
-        found = super().encode_detailed(texts, role=role, depth=1, dim=None, on_overflow=on_overflow)
+        found = super().encode_detailed(
+            texts, role=role, depth=1, dim=None, on_overflow=on_overflow, max_tokens=max_tokens
+        )
         self.calls[-1] = (len(texts), role, depth, dim, on_overflow)
         depths = [self._depth(text, depth) for text in texts]
         vectors = found.embeddings
