@@ -33,7 +33,7 @@ enum class TokenRouting {
 /// first (of each layer in the "sequence" schemes) re-injects the state that entered the recursion.
 /// On top: a dense head, and the sparse, late-interaction, router and subspace heads that are asked for.
 struct TAESR_API TAESRConfig {
-  int vocab_size = 24000;
+  int vocab_size = 22000;
   int hidden_size = 384;
   int intermediate_size = 1536;
   int num_attention_heads = 12;

@@ -61,7 +61,7 @@ class TAESRConfig:
         Names the field, its value and the allowed range.
     """
 
-    vocab_size: int = 24000
+    vocab_size: int = 22000
     hidden_size: int = 384
     intermediate_size: int = 1536
     num_attention_heads: int = 12

@@ -39,15 +39,6 @@ DType dtype_of(const std::string& name, at::ScalarType type) {
   throw InvalidArgument("weight '" + name + "' has a dtype that safetensors does not store");
 }
 
-/// Checkpoints of the first release named their only entry and exit layer without a number.
-std::string current_name(const std::string& name) {
-  for (const std::string part : {"entry.", "exit."}) {
-    const bool numbered = name.size() > part.size() && name[part.size()] >= '0' && name[part.size()] <= '9';
-    if (name.starts_with(part) && !numbered) return part + "0." + name.substr(part.size());
-  }
-  return name;
-}
-
 /// Replaces a token table of int8 by floats, each row times its scale. Integers elsewhere are refused.
 void dequantise(WeightMap& weights, const std::string& origin) {
   const auto scale = weights.extract(kTokenScale);
@@ -76,9 +67,7 @@ WeightMap load_weights(const std::filesystem::path& path) {
   for (const auto& [name, view] : file.tensors()) {
     at::Tensor tensor = at::empty(view.shape, at::TensorOptions(scalar_type(view.dtype)));
     if (!view.bytes.empty()) std::memcpy(tensor.data_ptr(), view.bytes.data(), view.bytes.size());
-    if (!weights.emplace(current_name(name), std::move(tensor)).second) {
-      throw FormatError("'" + path.string() + "': weight '" + current_name(name).substr(0, 100) + "' is there twice");
-    }
+    weights.emplace(name, std::move(tensor));
   }
   dequantise(weights, "'" + path.string() + "'");
   return weights;

@@ -61,14 +61,15 @@ class FrozenReader:
     tokenizer
         Of the same folder.
     device
-        On a GPU the layers compute in bfloat16.
+        The layers compute in bfloat16 on a GPU and where the processor multiplies it, else in float32.
     """
 
     def __init__(self, model: TAESRModel, tokenizer: core.Tokenizer, device: torch.device) -> None:
         self.model = model.to(device).eval()
         self.device = device
         self._tokenizer = tokenizer
-        self._dtype = torch.bfloat16 if device.type == "cuda" else None
+        fast = device.type == "cuda" or core.cpu_multiplies_bfloat16()
+        self._dtype = torch.bfloat16 if fast else None
 
     @classmethod
     def load(cls, folder: Path, device: str | None = None) -> Self:

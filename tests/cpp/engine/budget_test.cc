@@ -46,7 +46,7 @@ TEST(DepthLadder, HoldsTheNamedDepthsUpToTheDeepestAsked) {
 
 TEST(MaxFlops, EachTextTakesTheDeepestDepthThatItPaysFor) {
   const auto texts = some_texts(40);
-  const double budget = encoder().flops(30, "medium");
+  const double budget = encoder().flops(40, "medium");
   const auto result = encoder().encode(texts, {.max_flops = budget});
   const auto& steps = encoder().config().recursion_steps;
   std::set<int> seen;
@@ -83,7 +83,7 @@ TEST(MaxFlops, ATextTooDearForEasyIsNamedWithItsLeastCost) {
   const std::string message = refusal(texts, {.max_flops = encoder().flops(200, "easy"), .first_text = 100});
   EXPECT_NE(message.find("text 102 of"), std::string::npos) << message;
   EXPECT_NE(message.find("at depth 1; max_flops is"), std::string::npos) << message;
-  EXPECT_EQ(refusal(texts, {.on_overflow = Overflow::kTruncate, .max_flops = encoder().flops(254, "easy")}), "");
+  EXPECT_EQ(refusal(texts, {.on_overflow = Overflow::kTruncate, .max_flops = encoder().flops(encoder().max_tokens(), "easy")}), "");
 }
 
 TEST(Budgets, MustBeFiniteAndAboveZero) {

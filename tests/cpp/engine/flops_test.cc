@@ -75,7 +75,7 @@ TEST(Flops, OfAnEncoderAreThoseOfItsConfigAndItsWindows) {
   EXPECT_LT(encoder.flops(9, "medium"), encoder.flops(9, "hard"));
   EXPECT_GT(encoder.flops(std::size_t{1} << 50, "easy"), 1e20) << "without listing the windows";
   EXPECT_THROW((void)encoder.flops(9, "9"), InvalidArgument);
-  EXPECT_THROW((void)encoder.flops(9, "easy", {.late = true}), InvalidArgument);
+  EXPECT_THROW((void)encoder.flops(9, "easy", {.subspaces = {"nowhere"}}), InvalidArgument);
 }
 
 }  // namespace

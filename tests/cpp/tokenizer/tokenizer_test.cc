@@ -16,9 +16,10 @@ const std::filesystem::path kModel = std::filesystem::path(TAESR_TEST_MODEL) / "
 
 TEST(Tokenizer, DecodesWhatItEncoded) {
   const Tokenizer tokenizer = Tokenizer::load(kModel);
-  for (const char* text : {"how do I reset my password", "error 0x80070005", "naïve café"}) {
+  for (const char* text : {"how do i reset my password", "error 0x80070005"}) {
     EXPECT_EQ(tokenizer.decode(tokenizer.encode(text)), text);
   }
+  EXPECT_EQ(tokenizer.decode(tokenizer.encode("Naïve CAFÉ")), "naive cafe") << "its pieces know no case and no accents";
   EXPECT_TRUE(tokenizer.encode("").empty());
 }
 
@@ -42,8 +43,8 @@ TEST(Tokenizer, AMegabyteWithoutSpacesIsLinearWork) {
 TEST(Tokenizer, IdsOutOfRangeAreRefused) {
   const Tokenizer tokenizer = Tokenizer::load(kModel);
   EXPECT_THROW((void)tokenizer.decode(std::vector<int>{-1}), InvalidArgument);
-  EXPECT_THROW((void)tokenizer.decode(std::vector<int>{24000}), InvalidArgument);
-  EXPECT_THROW((void)tokenizer.piece(24000), InvalidArgument);
+  EXPECT_THROW((void)tokenizer.decode(std::vector<int>{22000}), InvalidArgument);
+  EXPECT_THROW((void)tokenizer.piece(22000), InvalidArgument);
 }
 
 TEST(Tokenizer, MutatedModelsAreRefusedOrWork) {

@@ -218,4 +218,5 @@ def test_numbers_always_refer_to_listed_sources_and_statements_stand_in_them(
 
 
 def _words(text: str) -> str:
-    return " ".join(re.sub(r"[*`]", "", text).split())
+    """Without markup; a number in brackets is in round ones in an answer, whose own numbers are sources."""
+    return " ".join(re.sub(r"\[(\d+)\]", r"(\1)", re.sub(r"[*`]", "", text)).split())

@@ -91,8 +91,21 @@ def test_long_texts_are_chunked_truncated_or_refused_as_asked(encoder: Encoder) 
     assert detailed.windows[1] == 1
     assert detailed.token_counts[0] > encoder.max_tokens
     assert encoder.encode_detailed([text], on_overflow="truncate").truncated == 1
-    with pytest.raises(taesr.InvalidArgument, match=r"text 0 has \d+ tokens; at most 254"):
+    with pytest.raises(taesr.InvalidArgument, match=r"text 0 has \d+ tokens; at most 830"):
         encoder.encode([text], on_overflow="error")
+
+
+def test_a_pass_reads_as_many_tokens_as_asked(encoder: Encoder) -> None:
+    text = "The weather is mild in the mountains. " * 20
+    detailed = encoder.encode_detailed([text, "short"], on_overflow="truncate", max_tokens=16)
+    assert detailed.truncated == 1
+    beginning = "The weather is mild in the mountains. The weather is mild in the mountains. "
+    assert encoder.count_tokens(beginning) == 16
+    np.testing.assert_allclose(detailed.embeddings[0], encoder.encode(beginning)[0], atol=2e-2)
+    assert encoder.encode_detailed([text], max_tokens=16).windows[0] > 10
+    for bad in (0, 15, encoder.max_tokens + 1):
+        with pytest.raises(taesr.InvalidArgument, match=f"max_tokens is {bad}; allowed: 16 to 830"):
+            encoder.encode([text], max_tokens=bad)
 
 
 @pytest.mark.parametrize(

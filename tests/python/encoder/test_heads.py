@@ -35,7 +35,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
         for parameter in model.parameters():
             parameter.add_(0.2 * torch.randn_like(parameter))
         model.get_parameter("sparse.bias").sub_(1.5)
-        model.get_parameter("sparse.idf").copy_(torch.rand(24000) - 0.1)
+        model.get_parameter("sparse.idf").copy_(torch.rand(22000) - 0.1)
     return save(model, tmp_path_factory.mktemp("heads"))
 
 
@@ -75,7 +75,7 @@ def unpacked(rows: SparseRows) -> np.ndarray:
 
 @pytest.mark.parametrize("role", ["passage", "query"])
 def test_outputs_of_one_pass_are_the_definitions(model: TAESRModel, small: Encoder, role: str) -> None:
-    full = small.encode_full(TEXTS, role=role, depth="hard", sparse_top=24000)
+    full = small.encode_full(TEXTS, role=role, depth="hard", sparse_top=22000)
     assert full.sparse is not None
     assert full.late is not None
     np.testing.assert_array_equal(full.embeddings, small.encode(TEXTS, role=role, depth="hard"))
@@ -91,7 +91,7 @@ def test_outputs_of_one_pass_are_the_definitions(model: TAESRModel, small: Encod
 
 
 def test_sparse_rows_are_ascending_positive_and_few(small: Encoder) -> None:
-    all_weights = unpacked(small.encode_full(TEXTS, outputs=["sparse"], sparse_top=24000).sparse)
+    all_weights = unpacked(small.encode_full(TEXTS, outputs=["sparse"], sparse_top=22000).sparse)
     rows = small.encode_full(TEXTS, outputs=["sparse"], sparse_top=20).sparse
     assert (rows.indptr.dtype, rows.indices.dtype, rows.values.dtype) == (np.int64, np.int32, np.float32)
     for i in range(len(TEXTS)):
@@ -116,7 +116,7 @@ def test_long_texts_take_the_largest_weights_and_all_tokens_of_their_windows(sma
     # The windows once more, as texts of their own: 22 pieces of 24, starts spread evenly.
     starts = [i * (count - 22) // (windows - 1) for i in range(windows)]
     parts = [" ".join(words[start : start + 22]) for start in starts]
-    alone = small.encode_full(parts, sparse_top=24000)
+    alone = small.encode_full(parts, sparse_top=22000)
     np.testing.assert_allclose(np.concatenate(alone.late), full.late[0], atol=1e-5)
     merged = unpacked(alone.sparse).max(0)
     pieces, weights = full.sparse.row(0)
@@ -126,17 +126,17 @@ def test_long_texts_take_the_largest_weights_and_all_tokens_of_their_windows(sma
 
 def test_a_text_has_the_same_heads_whatever_its_company(small: Encoder) -> None:
     texts = [f"article {i} " + "about printers " * (i % 30) for i in range(40)]
-    together = small.encode_full(texts, sparse_top=24000)
+    together = small.encode_full(texts, sparse_top=22000)
     weights = unpacked(together.sparse)
     for i in range(0, 40, 7):
-        alone = small.encode_full(texts[i], sparse_top=24000)
+        alone = small.encode_full(texts[i], sparse_top=22000)
         np.testing.assert_allclose(unpacked(alone.sparse)[0], weights[i], atol=1e-5)
         np.testing.assert_allclose(alone.late[0], together.late[i], atol=1e-5)
 
 
 def test_bfloat16_stays_close(folder: Path, small: Encoder) -> None:
-    half = Encoder.load(folder, precision="bfloat16").encode_full(TEXTS, sparse_top=24000)
-    full = small.encode_full(TEXTS, sparse_top=24000)
+    half = Encoder.load(folder, precision="bfloat16").encode_full(TEXTS, sparse_top=22000)
+    full = small.encode_full(TEXTS, sparse_top=22000)
     for i in range(len(TEXTS)):
         a, b = unpacked(half.sparse)[i], unpacked(full.sparse)[i]
         assert a @ b / np.sqrt((a @ a) * (b @ b)) > 0.99

@@ -1,5 +1,4 @@
 import dataclasses
-import re
 from pathlib import Path
 
 import pytest
@@ -170,19 +169,6 @@ def test_damaged_int8_tables_are_refused_by_name(tmp_path) -> None:
         broken.get_parameter(TABLE)[0, 0] = torch.inf
     with pytest.raises(InvalidArgument, match="not finite"):
         broken.save_pretrained(tmp_path, token_table="int8")
-
-
-def test_names_without_numbers_are_those_of_the_only_layer(tmp_path) -> None:
-    made = TAESRModel(TINY)
-    made.save_pretrained(tmp_path)
-    weights = load_file(tmp_path / "model.safetensors")
-    write(tmp_path, {re.sub(r"^(entry|exit)\.0\.", r"\1.", name): w for name, w in weights.items()})
-    loaded = TAESRModel.from_pretrained(tmp_path)
-    for name, parameter in made.named_parameters():
-        assert torch.equal(parameter, loaded.get_parameter(name)), name
-    write(tmp_path, weights | {"entry.mlp.up.bias": weights["entry.0.mlp.up.bias"].clone()})
-    with pytest.raises(FormatError, match=r"'entry\.0\.mlp\.up\.bias' is there twice"):
-        TAESRModel.from_pretrained(tmp_path)
 
 
 def test_weights_of_heads_exist_if_the_config_asks_for_them() -> None:

@@ -259,7 +259,7 @@ def test_an_init_of_another_shape_is_refused(tmp_path: Path, pool: SmallPool) ->
 
 
 def test_a_vocabulary_that_does_not_fit_the_tokenizer_is_refused(tmp_path: Path, pool: SmallPool) -> None:
-    with pytest.raises(InvalidArgument, match="has 24000 pieces and the model a vocab_size of 100"):
+    with pytest.raises(InvalidArgument, match="has 22000 pieces and the model a vocab_size of 100"):
         train(config_of(pool, tmp_path, model__config__vocab_size=100))
 
 
