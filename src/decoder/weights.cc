@@ -1,0 +1,192 @@
+#include "decoder/weights.h"
+
+#include <cmath>
+#include <cstring>
+#include <functional>
+#include <set>
+
+#include "checkpoint/safetensors.h"
+#include "taesr/errors.h"
+
+namespace taesr {
+namespace {
+
+using Shape = std::vector<std::int64_t>;
+
+std::string to_text(const Shape& shape) {
+  std::string text = "[";
+  for (const std::int64_t extent : shape) text += (text.size() > 1 ? ", " : "") + std::to_string(extent);
+  return text + "]";
+}
+
+/// Spellings of one weight's name: "model.layers.3." and "blk.3." and so on.
+struct Names {
+  const char* token;
+  const char* final_norm;
+  const char* head;
+  const char* layer;
+  const char* attention_norm;
+  const char* query;
+  const char* key;
+  const char* value;
+  const char* output;
+  const char* mlp_norm;
+  const char* gate;
+  const char* up;
+  const char* down;
+};
+
+constexpr Names kGgufNames = {"token_embd.weight", "output_norm.weight", "output.weight", "blk.", "attn_norm.weight",
+                              "attn_q.weight", "attn_k.weight", "attn_v.weight", "attn_output.weight", "ffn_norm.weight",
+                              "ffn_gate.weight", "ffn_up.weight", "ffn_down.weight"};
+constexpr Names kLlamaNames = {"model.embed_tokens.weight", "model.norm.weight", "lm_head.weight", "model.layers.",
+                               "input_layernorm.weight", "self_attn.q_proj.weight", "self_attn.k_proj.weight",
+                               "self_attn.v_proj.weight", "self_attn.o_proj.weight", "post_attention_layernorm.weight",
+                               "mlp.gate_proj.weight", "mlp.up_proj.weight", "mlp.down_proj.weight"};
+
+/// A file of named tensors, whatever its format.
+struct Source {
+  std::string origin;
+  Names names;
+  std::set<std::string> present;
+  std::function<StoredMatrix(const std::string& name, const Shape& shape)> read;
+  bool interleaved_heads = false;  // rows of a head's two rotary halves alternate
+};
+
+/// Rows of each head from a, b, a, b, ... to a, a, ..., b, b, ...: GGUF files have the two halves that rotate
+/// together side by side.
+StoredMatrix separate_halves(const StoredMatrix& from, std::int64_t head_dim) {
+  StoredMatrix to = from;
+  const std::size_t size = from.row_bytes();
+  for (std::int64_t row = 0; row < from.rows; ++row) {
+    const std::int64_t in_head = row % head_dim;
+    const std::int64_t source = row - in_head + in_head % (head_dim / 2) * 2 + in_head / (head_dim / 2);
+    std::memcpy(to.bytes.data() + static_cast<std::size_t>(row) * size, from.bytes.data() + static_cast<std::size_t>(source) * size, size);
+  }
+  return to;
+}
+
+/// Builds the weights from a source and notes which of its tensors were taken.
+class Builder {
+ public:
+  Builder(const DecoderConfig& config, Source source) : config_(config), source_(std::move(source)) {}
+
+  DecoderWeights build() {
+    DecoderWeights weights;
+    weights.token = linear(source_.names.token, config_.vocab_size, config_.hidden_size);
+    for (std::int64_t i = 0; i < config_.unique_layers(); ++i) weights.layers.push_back(layer(i));
+    weights.final_norm = norm(source_.names.final_norm);
+    if (!config_.tied_embeddings) weights.head = linear(source_.names.head, config_.vocab_size, config_.hidden_size);
+    refuse_unknown();
+    return weights;
+  }
+
+ private:
+  [[noreturn]] void fail(const std::string& reason) const { throw FormatError("'" + source_.origin + "': " + reason); }
+
+  StoredMatrix read(const std::string& name, const Shape& shape) {
+    if (!source_.present.contains(name)) fail("tensor '" + name + "' is missing");
+    source_.present.erase(name);
+    return source_.read(name, shape);
+  }
+
+  std::vector<float> norm(const std::string& name) {
+    std::vector<float> values = read(name, {config_.hidden_size}).values();
+    for (const float value : values) {
+      if (!std::isfinite(value)) fail("tensor '" + name + "' holds a value that is not finite");
+    }
+    return values;
+  }
+
+  std::unique_ptr<Linear> linear(const std::string& name, std::int64_t out, std::int64_t in, bool rotary = false) {
+    const StoredMatrix stored = read(name, {out, in});
+    return make_float_linear(rotary && source_.interleaved_heads ? separate_halves(stored, config_.head_dim) : stored);
+  }
+
+  DecoderLayer layer(std::int64_t index) {
+    const Names& names = source_.names;
+    const std::string prefix = names.layer + std::to_string(index) + ".";
+    const std::int64_t hidden = config_.hidden_size;
+    const std::int64_t queries = config_.heads * config_.head_dim;
+    const std::int64_t keys = config_.kv_heads * config_.head_dim;
+    DecoderLayer layer;
+    layer.attention_norm = norm(prefix + names.attention_norm);
+    layer.query = linear(prefix + names.query, queries, hidden, true);
+    layer.key = linear(prefix + names.key, keys, hidden, true);
+    layer.value = linear(prefix + names.value, keys, hidden);
+    layer.output = linear(prefix + names.output, hidden, queries);
+    layer.mlp_norm = norm(prefix + names.mlp_norm);
+    layer.gate = linear(prefix + names.gate, config_.intermediate_size, hidden);
+    layer.up = linear(prefix + names.up, config_.intermediate_size, hidden);
+    layer.down = linear(prefix + names.down, hidden, config_.intermediate_size);
+    return layer;
+  }
+
+  /// A tensor that nothing reads would change the answers if it were read.
+  void refuse_unknown() {
+    if (config_.tied_embeddings) source_.present.erase(source_.names.head);  // some writers store the table twice
+    if (!source_.present.empty()) fail("tensor '" + source_.present.begin()->substr(0, 100) + "' is not one of this architecture");
+  }
+
+  const DecoderConfig& config_;
+  Source source_;
+};
+
+[[noreturn]] void fail_shape(const std::string& origin, const std::string& name, const Shape& found, const Shape& wanted) {
+  throw FormatError("'" + origin + "': tensor '" + name + "' has shape " + to_text(found) + "; its config needs " + to_text(wanted));
+}
+
+StoredMatrix empty_matrix(GgmlType type, const Shape& shape) {
+  return {.type = type, .rows = shape.size() == 2 ? shape[0] : 1, .columns = shape.back(), .bytes = {}};
+}
+
+/// bfloat16 becomes float32, which holds all its values.
+StoredMatrix to_stored(const std::string& origin, const std::string& name, const TensorView& view, const Shape& shape) {
+  if (view.shape != shape) fail_shape(origin, name, view.shape, shape);
+  StoredMatrix matrix = empty_matrix(view.dtype == DType::kFloat16 ? GgmlType::kF16 : GgmlType::kF32, shape);
+  if (view.dtype == DType::kFloat32 || view.dtype == DType::kFloat16) {
+    matrix.bytes.assign(view.bytes.begin(), view.bytes.end());
+  } else if (view.dtype == DType::kBFloat16) {
+    matrix.bytes.assign(view.bytes.size() * 2, std::byte{0});
+    for (std::size_t i = 0; i < view.bytes.size(); i += 2) std::memcpy(matrix.bytes.data() + 2 * i + 2, view.bytes.data() + i, 2);
+  } else {
+    throw FormatError("'" + origin + "': tensor '" + name + "' is " + name_of(view.dtype) + "; allowed: F32, F16, BF16");
+  }
+  return matrix;
+}
+
+}  // namespace
+
+std::size_t DecoderWeights::bytes() const {
+  std::size_t bytes = token->bytes() + (head ? head->bytes() : 0);
+  for (const DecoderLayer& layer : layers) {
+    for (const auto* linear : {&layer.query, &layer.key, &layer.value, &layer.output, &layer.gate, &layer.up, &layer.down}) {
+      bytes += (*linear)->bytes();
+    }
+  }
+  return bytes;
+}
+
+DecoderWeights load_decoder_weights(const DecoderConfig& config, const GgufFile& file) {
+  Source source{.origin = file.origin(), .names = kGgufNames, .interleaved_heads = true};
+  for (const auto& [name, tensor] : file.tensors()) source.present.insert(name);
+  source.read = [&](const std::string& name, const Shape& shape) {
+    const GgufTensor& tensor = file.tensors().at(name);
+    if (tensor.shape != shape) fail_shape(file.origin(), name, tensor.shape, shape);
+    StoredMatrix matrix = empty_matrix(tensor.type, shape);
+    matrix.bytes.assign(tensor.bytes.begin(), tensor.bytes.end());
+    return matrix;
+  };
+  return Builder(config, std::move(source)).build();
+}
+
+DecoderWeights load_decoder_weights(const DecoderConfig& config, const std::filesystem::path& safetensors) {
+  const SafetensorsFile file(safetensors);
+  const std::string origin = safetensors.string();
+  Source source{.origin = origin, .names = kLlamaNames};
+  for (const auto& [name, tensor] : file.tensors()) source.present.insert(name);
+  source.read = [&](const std::string& name, const Shape& shape) { return to_stored(origin, name, file.tensors().at(name), shape); };
+  return Builder(config, std::move(source)).build();
+}
+
+}  // namespace taesr
