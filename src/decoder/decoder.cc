@@ -3,16 +3,22 @@
 #include <utility>
 
 #include "decoder/config.h"
+#include "decoder/decoder_impl.h"
 #include "decoder/forward.h"
 #include "taesr/errors.h"
 
 namespace taesr {
+namespace {
 
-struct Decoder::Impl {
-  DecoderConfig config;
-  DecoderWeights weights;
-  DecoderOptions options;
-};
+constexpr const char* kTokens = "tokenizer.ggml.tokens";
+constexpr const char* kChatTemplate = "tokenizer.chat_template";
+
+}  // namespace
+
+const ByteBpe& Decoder::Impl::need_tokenizer() const {
+  if (!tokenizer) throw InvalidArgument("this model has no tokenizer; load it from a GGUF file, or work with tokens");
+  return *tokenizer;
+}
 
 Decoder Decoder::load(const std::filesystem::path& path, const DecoderOptions& options) {
   auto impl = std::make_shared<Impl>();
@@ -20,11 +26,19 @@ Decoder Decoder::load(const std::filesystem::path& path, const DecoderOptions& o
   if (std::filesystem::is_directory(path)) {
     impl->config = read_decoder_config(path / "config.json");
     impl->weights = load_decoder_weights(impl->config, path / "model.safetensors");
-  } else {
-    const GgufFile file(path);
-    impl->config = read_decoder_config(file);
-    impl->weights = load_decoder_weights(impl->config, file);
+    return Decoder(std::move(impl));
   }
+  const GgufFile file(path);
+  impl->config = read_decoder_config(file);
+  if (file.has(kTokens)) {
+    impl->tokenizer.emplace(file);
+    if (impl->tokenizer->size() != static_cast<std::size_t>(impl->config.vocab_size)) {
+      throw FormatError("'" + path.string() + "': metadata '" + kTokens + "' has " + std::to_string(impl->tokenizer->size()) +
+                        " tokens; tensor 'token_embd.weight' has " + std::to_string(impl->config.vocab_size) + " rows");
+    }
+    if (file.has(kChatTemplate)) impl->chat = ChatTemplate::recognise(file.text(kChatTemplate), *impl->tokenizer);
+  }
+  impl->weights = load_decoder_weights(impl->config, file);
   return Decoder(std::move(impl));
 }
 
@@ -42,6 +56,28 @@ Matrix Decoder::logits(std::span<const int> tokens) const {
   logits.columns = static_cast<std::size_t>(config.vocab_size);
   logits.values = decoder_forward(config, impl_->weights, tokens, cache, LogitsOf::kAllTokens);
   return logits;
+}
+
+std::vector<int> Decoder::encode(const std::string& text, bool parse_special) const {
+  return impl_->need_tokenizer().encode(text, parse_special ? SpecialTokens::kParse : SpecialTokens::kAsText);
+}
+
+std::string Decoder::decode(std::span<const int> tokens) const { return impl_->need_tokenizer().decode(tokens); }
+
+std::vector<int> Decoder::encode_chat(std::span<const ChatMessage> messages) const {
+  const ByteBpe& tokenizer = impl_->need_tokenizer();
+  if (!impl_->chat) throw InvalidArgument("this model has no chat template in ChatML; write its prompts as text");
+  return impl_->chat->encode(tokenizer, messages);
+}
+
+Generation Decoder::generate(std::span<const int> prompt, const GenerateOptions& options,
+                             const std::function<bool(const std::string&)>& on_piece) const {
+  TextStream text = stream(prompt, options);
+  std::string piece;
+  while (text.next(piece)) {
+    if (on_piece && !on_piece(piece)) break;
+  }
+  return text.result();
 }
 
 const DecoderConfig& Decoder::config() const { return impl_->config; }
