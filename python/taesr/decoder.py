@@ -3,7 +3,7 @@
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal, Self
+from typing import Literal, Self, cast
 
 import numpy as np
 import numpy.typing as npt
@@ -59,7 +59,7 @@ class TextStream:
         return Generation(
             text=native.text,
             tokens=native.tokens,
-            finish=native.finish,
+            finish=cast(FinishReason, native.finish),
             prompt_tokens=native.prompt_tokens,
             prefill_seconds=native.prefill_seconds,
             decode_seconds=native.decode_seconds,
@@ -77,7 +77,8 @@ class Decoder:
     Examples
     --------
     >>> decoder = Decoder.load("SmolLM2-135M-Instruct.Q4_1.gguf")  # doctest: +SKIP
-    >>> decoder.generate([{"role": "user", "content": "What is the capital of France?"}]).text  # doctest: +SKIP
+    >>> question = {"role": "user", "content": "What is the capital of France?"}
+    >>> decoder.generate([question]).text  # doctest: +SKIP
     'The capital of France is Paris.'
     """
 
@@ -173,7 +174,11 @@ class Decoder:
         """`generate` piece by piece: an iterator over whole characters that are certain to be in the text."""
         if isinstance(stop, str):
             raise InvalidArgument("stop is one text; give a list of texts")
-        for option, value, most in (("max_tokens", max_tokens, 2**63), ("top_k", top_k, 2**63), ("seed", seed, 2**64)):
+        for option, value, most in (
+            ("max_tokens", max_tokens, 2**63),
+            ("top_k", top_k, 2**63),
+            ("seed", seed, 2**64),
+        ):
             if not 0 <= value < most:
                 raise InvalidArgument(f"{option} is {value}; allowed: 0 to {most - 1}")
         tokens = self.encode(prompt) if isinstance(prompt, str) else self.encode_chat(prompt)
@@ -201,7 +206,9 @@ class Decoder:
         """Tokens of a conversation up to the beginning of the assistant's answer."""
         for i, message in enumerate(messages):
             if set(message) != {"role", "content"}:
-                raise InvalidArgument(f"message {i} must have exactly role and content, not {sorted(message)}")
+                raise InvalidArgument(
+                    f"message {i} must have exactly role and content, not {sorted(message)}"
+                )
         return self.native.encode_chat([(message["role"], message["content"]) for message in messages])
 
     def logits(self, tokens: Sequence[int]) -> npt.NDArray[np.float32]:
@@ -221,6 +228,6 @@ class Decoder:
     def __repr__(self) -> str:
         config = self.config
         return (
-            f"Decoder(layers={config.layers}, unique_layers={config.unique_layers}, hidden_size={config.hidden_size}, "
-            f"vocab_size={config.vocab_size}, sharing={config.sharing!r}, recursions={config.recursions})"
+            f"Decoder(layers={config.layers}, unique_layers={config.unique_layers}, "
+            f"hidden_size={config.hidden_size}, vocab_size={config.vocab_size}, sharing={config.sharing!r}, recursions={config.recursions})"
         )

@@ -39,7 +39,10 @@ def random_weights(unique: int, seed: int = 0) -> dict[str, Tensor]:
 
     hidden, inner = CONFIG["hidden_size"], CONFIG["intermediate_size"]
     keys = hidden // CONFIG["num_attention_heads"] * CONFIG["num_key_value_heads"]
-    weights = {"model.embed_tokens.weight": draw(CONFIG["vocab_size"], hidden), "model.norm.weight": draw(hidden)}
+    weights = {
+        "model.embed_tokens.weight": draw(CONFIG["vocab_size"], hidden),
+        "model.norm.weight": draw(hidden),
+    }
     shapes = {
         "input_layernorm": (hidden,),
         "post_attention_layernorm": (hidden,),
@@ -78,7 +81,9 @@ def turn(x: Tensor) -> Tensor:
     return torch.cat([turned.real, turned.imag], -1)
 
 
-def logits(weights: dict[str, Tensor], layers: list[int], tokens: list[int], *, shared_keys: bool = False) -> Tensor:
+def logits(
+    weights: dict[str, Tensor], layers: list[int], tokens: list[int], *, shared_keys: bool = False
+) -> Tensor:
     """Scores [tokens, vocab_size]; with `shared_keys` a layer's later applications read its first one's."""
     w = {name: value.double() for name, value in weights.items()}
     heads, groups = CONFIG["num_attention_heads"], CONFIG["num_key_value_heads"]

@@ -29,7 +29,9 @@ def test_logits_equal_a_plain_implementation_for_every_sharing_scheme(
 def test_half_precision_weights_are_read_exactly(tmp_path: Path, dtype: torch.dtype) -> None:
     weights = {name: value.to(dtype) for name, value in random_weights(6).items()}
     decoder = Decoder.load(save(weights, tmp_path / "m"))
-    np.testing.assert_allclose(decoder.logits(TOKENS), logits(weights, LAYERS["none"], TOKENS).numpy(), atol=1e-4)
+    np.testing.assert_allclose(
+        decoder.logits(TOKENS), logits(weights, LAYERS["none"], TOKENS).numpy(), atol=1e-4
+    )
 
 
 def test_shared_layers_are_stored_once(tmp_path: Path) -> None:
@@ -40,7 +42,8 @@ def test_shared_layers_are_stored_once(tmp_path: Path) -> None:
         recursions = 1 if sharing == "none" else 2
         folder = save(random_weights(unique), tmp_path / sharing, sharing=sharing, recursions=recursions)
         sizes[unique] = Decoder.load(folder).weight_bytes - table
-    assert sizes[6] * 4 == sizes[4] * 6 and sizes[6] == sizes[3] * 2
+    assert sizes[6] * 4 == sizes[4] * 6
+    assert sizes[6] == sizes[3] * 2
 
 
 def test_model_without_tokenizer_says_what_to_do(tmp_path: Path) -> None:
