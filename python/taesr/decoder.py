@@ -229,5 +229,6 @@ class Decoder:
         config = self.config
         return (
             f"Decoder(layers={config.layers}, unique_layers={config.unique_layers}, "
-            f"hidden_size={config.hidden_size}, vocab_size={config.vocab_size}, sharing={config.sharing!r}, recursions={config.recursions})"
+            f"hidden_size={config.hidden_size}, vocab_size={config.vocab_size}, "
+            f"sharing={config.sharing!r}, recursions={config.recursions})"
         )
