@@ -69,7 +69,8 @@ def save(weights: dict[str, Tensor], folder: Path, **fields: Any) -> Path:
 
 
 def norm(x: Tensor, gain: Tensor) -> Tensor:
-    return x / (x.square().mean(-1, keepdim=True) + CONFIG["rms_norm_eps"]).sqrt() * gain
+    eps: float = CONFIG["rms_norm_eps"]
+    return x / (x.square().mean(-1, keepdim=True) + eps).sqrt() * gain
 
 
 def turn(x: Tensor) -> Tensor:

@@ -6,6 +6,7 @@ import torch
 
 import taesr
 from taesr import Decoder
+from taesr.decoder import KvCaching
 from tests.python.decoder.reference_decoder import LAYERS, logits, random_weights, save
 
 TOKENS = [3, 1, 4, 1, 5, 9, 2, 6, 5, 35, 49, 0]
@@ -14,7 +15,7 @@ TOKENS = [3, 1, 4, 1, 5, 9, 2, 6, 5, 35, 49, 0]
 @pytest.mark.parametrize("sharing", LAYERS)
 @pytest.mark.parametrize("kv_caching", ["full", "shared"])
 def test_logits_equal_a_plain_implementation_for_every_sharing_scheme(
-    tmp_path: Path, sharing: str, kv_caching: str
+    tmp_path: Path, sharing: str, kv_caching: KvCaching
 ) -> None:
     layers = LAYERS[sharing]
     weights = random_weights(max(layers) + 1)
