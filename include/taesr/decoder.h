@@ -52,7 +52,7 @@ enum class FinishReason {
 
 struct Generation {
   std::string text;           // UTF-8
-  std::vector<int> tokens;    // all that were generated; with a stop text or the end token those that made it too
+  std::vector<int> tokens;    // all that were generated, those of a stop text or the end token too
   FinishReason finish = FinishReason::kCancelled;
   std::size_t prompt_tokens = 0;
   double prefill_seconds = 0;
@@ -67,8 +67,8 @@ class TAESR_API TextStream {
   TextStream(TextStream&&) noexcept;
   TextStream& operator=(TextStream&&) noexcept;
 
-  /// Works for at most one part of the prompt or one token, and puts what is certain to be part of the text into
-  /// `piece`: whole characters, perhaps none. False when the text is complete.
+  /// Works for at most one part of the prompt or one token, and puts what is certain to be part of the text
+  /// into `piece`: whole characters, perhaps none. False when the text is complete.
   bool next(std::string& piece);
 
   /// What there is so far; `finish` is kCancelled until the text is complete.
@@ -87,31 +87,32 @@ class TAESR_API TextStream {
 class TAESR_API Decoder {
  public:
   /// Loads a GGUF file of architecture "llama" (F32, F16, Q4_0, Q4_1, Q8_0), or a folder with config.json and
-  /// model.safetensors named as transformers' LlamaForCausalLM has them, which has no tokenizer. Throws IoError, or
-  /// FormatError that names the file and the field.
+  /// model.safetensors named as transformers' LlamaForCausalLM has them, which has no tokenizer. Throws
+  /// IoError, FormatError, or InvalidArgument for sizes out of range; they name the file and the field.
   [[nodiscard]] static Decoder load(const std::filesystem::path& path, const DecoderOptions& options = {});
   ~Decoder();
   Decoder(Decoder&&) noexcept;
   Decoder& operator=(Decoder&&) noexcept;
 
-  /// Scores of every next token after each of `tokens` [tokens, vocab_size]. Throws InvalidArgument for ids out of
-  /// range and for more tokens than max_positions.
+  /// Scores of every next token after each of `tokens` [tokens, vocab_size]. Throws InvalidArgument for ids
+  /// out of range and for more tokens than max_positions.
   [[nodiscard]] Matrix logits(std::span<const int> tokens) const;
 
   // The next three throw InvalidArgument for a model without a tokenizer.
 
   /// Tokens of a text. Names of special tokens in it are text like any other, unless `parse_special`.
   [[nodiscard]] std::vector<int> encode(const std::string& text, bool parse_special = false) const;
-  /// Text of tokens without the special ones; U+FFFD for what is not UTF-8. Throws InvalidArgument for ids out of range.
+  /// Text of tokens without the special ones; U+FFFD for what is not UTF-8. Throws InvalidArgument for ids
+  /// out of range.
   [[nodiscard]] std::string decode(std::span<const int> tokens) const;
-  /// Tokens of a conversation up to the beginning of the assistant's answer. Throws InvalidArgument for other roles and
-  /// for a model whose chat template is not ChatML.
+  /// Tokens of a conversation up to the beginning of the assistant's answer. Throws InvalidArgument for other
+  /// roles and for a model whose chat template is not ChatML.
   [[nodiscard]] std::vector<int> encode_chat(std::span<const ChatMessage> messages) const;
 
   /// Continues `prompt` (1 to max_positions tokens) piece by piece. The stream keeps the weights alive.
   [[nodiscard]] TextStream stream(std::span<const int> prompt, const GenerateOptions& options = {}) const;
-  /// The same at once. `on_piece`, if there is one, sees each piece, empty ones too; when it returns false the
-  /// generation ends there.
+  /// The same at once. `on_piece`, if there is one, sees each piece, empty ones too; when it returns false
+  /// the generation ends there.
   [[nodiscard]] Generation generate(std::span<const int> prompt, const GenerateOptions& options = {},
                                     const std::function<bool(const std::string& piece)>& on_piece = {}) const;
 

@@ -7,11 +7,13 @@
 
 namespace taesr {
 
-/// Which layers of a decoder are the same one (Bae et al. 2025, arXiv 2507.10524). With b layers in the shared block:
-/// cycle abc abc, sequence aabbcc; the middle schemes keep a first and a last layer of their own.
+/// Which layers of a decoder are the same one (Bae et al. 2025, arXiv 2507.10524). With b layers in the
+/// shared block: cycle abc abc, sequence aabbcc; the middle schemes keep a first and a last layer of their
+/// own.
 enum class Sharing { kNone, kCycle, kSequence, kMiddleCycle, kMiddleSequence };
 
-/// "none", "cycle", "sequence", "middle_cycle" or "middle_sequence"; throws InvalidArgument for anything else.
+/// "none", "cycle", "sequence", "middle_cycle" or "middle_sequence"; throws InvalidArgument for anything
+/// else.
 [[nodiscard]] TAESR_API Sharing parse_sharing(const std::string& name);
 [[nodiscard]] TAESR_API const char* name_of(Sharing sharing);
 

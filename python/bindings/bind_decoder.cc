@@ -28,16 +28,17 @@ py::array_t<float> logits(const Decoder& decoder, const std::vector<int>& tokens
   return to_numpy(std::move(made));
 }
 
-std::vector<int> encode_chat(const Decoder& decoder, const std::vector<std::pair<std::string, std::string>>& messages) {
+std::vector<int> encode_chat(const Decoder& decoder,
+                             const std::vector<std::pair<std::string, std::string>>& messages) {
   std::vector<ChatMessage> chat;
   for (const auto& [role, content] : messages) chat.push_back({role, content});
   const py::gil_scoped_release release;
   return decoder.encode_chat(chat);
 }
 
-TextStream stream(const Decoder& decoder, const std::vector<int>& prompt, std::size_t max_tokens, double temperature,
-                  std::size_t top_k, double top_p, double repetition_penalty, const std::vector<std::string>& stop,
-                  std::uint64_t seed) {
+TextStream stream(const Decoder& decoder, const std::vector<int>& prompt, std::size_t max_tokens,
+                  double temperature, std::size_t top_k, double top_p, double repetition_penalty,
+                  const std::vector<std::string>& stop, std::uint64_t seed) {
   return decoder.stream(prompt, {.max_tokens = max_tokens,
                                  .temperature = temperature,
                                  .top_k = top_k,
@@ -96,12 +97,15 @@ void register_decoder(py::module_& module) {
             return std::make_shared<Decoder>(Decoder::load(path, options));
           },
           py::arg("path"), py::arg("kv_caching"))
-      .def("encode", &Decoder::encode, py::arg("text"), py::arg("parse_special"), py::call_guard<py::gil_scoped_release>())
-      .def("decode", [](const Decoder& self, const std::vector<int>& tokens) { return self.decode(tokens); },
-           py::arg("tokens"))
+      .def("encode", &Decoder::encode, py::arg("text"), py::arg("parse_special"),
+           py::call_guard<py::gil_scoped_release>())
+      .def(
+          "decode", [](const Decoder& self, const std::vector<int>& tokens) { return self.decode(tokens); },
+          py::arg("tokens"))
       .def("encode_chat", &encode_chat, py::arg("messages"))
       .def("stream", &stream, py::arg("prompt"), py::kw_only(), py::arg("max_tokens"), py::arg("temperature"),
-           py::arg("top_k"), py::arg("top_p"), py::arg("repetition_penalty"), py::arg("stop"), py::arg("seed"))
+           py::arg("top_k"), py::arg("top_p"), py::arg("repetition_penalty"), py::arg("stop"),
+           py::arg("seed"))
       .def("logits", &logits, py::arg("tokens"))
       .def_property_readonly("config", &Decoder::config)
       .def_property_readonly("weight_bytes", &Decoder::weight_bytes);

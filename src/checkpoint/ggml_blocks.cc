@@ -44,7 +44,8 @@ void read_block(GgmlType type, const std::byte* block, float* values) {
 }  // namespace
 
 std::optional<GgmlType> ggml_type(std::uint32_t number) {
-  for (const auto type : {GgmlType::kF32, GgmlType::kF16, GgmlType::kQ4_0, GgmlType::kQ4_1, GgmlType::kQ8_0}) {
+  for (const auto type :
+       {GgmlType::kF32, GgmlType::kF16, GgmlType::kQ4_0, GgmlType::kQ4_1, GgmlType::kQ8_0}) {
     if (static_cast<std::uint32_t>(type) == number) return type;
   }
   return std::nullopt;
@@ -61,7 +62,9 @@ const char* name_of(GgmlType type) {
   return "unknown";
 }
 
-std::size_t values_per_block(GgmlType type) { return type == GgmlType::kF32 || type == GgmlType::kF16 ? 1 : kGgmlBlock; }
+std::size_t values_per_block(GgmlType type) {
+  return type == GgmlType::kF32 || type == GgmlType::kF16 ? 1 : kGgmlBlock;
+}
 
 std::size_t bytes_per_block(GgmlType type) {
   switch (type) {

@@ -7,8 +7,8 @@
 
 namespace taesr {
 
-/// How ggml stores the values of a tensor. Those with Q hold blocks of 32 values of one row, each with a scale
-/// of half precision: Q4_0 (w - 8) * scale, Q4_1 w * scale + least, Q8_0 w * scale.
+/// How ggml stores the values of a tensor. Those with Q hold blocks of 32 values of one row, each with a
+/// scale of half precision: Q4_0 (w - 8) * scale, Q4_1 w * scale + least, Q8_0 w * scale.
 enum class GgmlType : std::uint32_t { kF32 = 0, kF16 = 1, kQ4_0 = 2, kQ4_1 = 3, kQ8_0 = 8 };
 
 inline constexpr std::size_t kGgmlBlock = 32;

@@ -25,7 +25,19 @@ constexpr std::string_view kAlignmentKey = "general.alignment";
 
 /// Types of metadata values, by their numbers in the file.
 enum class ValueType : std::uint32_t {
-  kUInt8, kInt8, kUInt16, kInt16, kUInt32, kInt32, kFloat32, kBool, kString, kArray, kUInt64, kInt64, kFloat64,
+  kUInt8,
+  kInt8,
+  kUInt16,
+  kInt16,
+  kUInt32,
+  kInt32,
+  kFloat32,
+  kBool,
+  kString,
+  kArray,
+  kUInt64,
+  kInt64,
+  kFloat64,
 };
 
 struct TensorEntry {
@@ -38,9 +50,12 @@ struct TensorEntry {
 /// Walks through the header; every message carries the file's name and the field that is being read.
 class HeaderReader {
  public:
-  HeaderReader(std::string origin, std::span<const std::byte> data) : origin_(std::move(origin)), data_(data) {}
+  HeaderReader(std::string origin, std::span<const std::byte> data)
+      : origin_(std::move(origin)), data_(data) {}
 
-  [[noreturn]] void fail(const std::string& reason) const { throw FormatError("'" + origin_ + "': " + reason); }
+  [[noreturn]] void fail(const std::string& reason) const {
+    throw FormatError("'" + origin_ + "': " + reason);
+  }
 
   [[nodiscard]] std::size_t position() const { return position_; }
 
@@ -55,7 +70,9 @@ class HeaderReader {
 
   std::string_view read_text(const std::string& what, std::uint64_t longest) {
     const auto size = read<std::uint64_t>(what);
-    if (size > longest) fail(what + ": length " + std::to_string(size) + " is above " + std::to_string(longest));
+    if (size > longest) {
+      fail(what + ": length " + std::to_string(size) + " is above " + std::to_string(longest));
+    }
     if (size > left()) fail_short(what);
     const std::string_view text(reinterpret_cast<const char*>(data_.data() + position_), size);
     position_ += size;
@@ -75,7 +92,8 @@ class HeaderReader {
   std::uint64_t read_count(const std::string& what, std::uint64_t least_bytes) {
     const auto count = read<std::uint64_t>(what);
     if (count > left() / least_bytes) {
-      fail(what + ": " + std::to_string(count) + " do not fit into the " + std::to_string(left()) + " bytes that follow");
+      fail(what + ": " + std::to_string(count) + " do not fit into the " + std::to_string(left()) +
+           " bytes that follow");
     }
     return count;
   }
@@ -99,12 +117,16 @@ class HeaderReader {
     entry.tensor.shape = read_shape(where);
     const auto number = read<std::uint32_t>(where + "type");
     const auto type = ggml_type(number);
-    if (!type) fail(where + "type " + std::to_string(number) + " is not one of F32, F16, Q4_0, Q4_1, Q8_0; convert the file");
+    if (!type) {
+      fail(where + "type " + std::to_string(number) +
+           " is not one of F32, F16, Q4_0, Q4_1, Q8_0; convert the file");
+    }
     entry.tensor.type = *type;
     entry.offset = read<std::uint64_t>(where + "offset");
     const auto per_block = static_cast<std::int64_t>(values_per_block(*type));
     if (entry.tensor.shape.back() % per_block != 0) {
-      fail(where + "rows of " + std::to_string(entry.tensor.shape.back()) + " are not whole blocks of " + name_of(*type));
+      fail(where + "rows of " + std::to_string(entry.tensor.shape.back()) + " are not whole blocks of " +
+           name_of(*type));
     }
     std::uint64_t size = bytes_per_block(*type);
     for (std::size_t i = 0; i < entry.tensor.shape.size(); ++i) {
@@ -143,10 +165,14 @@ class HeaderReader {
       case ValueType::kInt64: return read<std::int64_t>(what);
       case ValueType::kUInt64: {
         const auto value = read<std::uint64_t>(what);
-        if (value > std::numeric_limits<std::int64_t>::max()) fail(what + ": " + std::to_string(value) + " is above 2^63 - 1");
+        if (value > std::numeric_limits<std::int64_t>::max()) {
+          fail(what + ": " + std::to_string(value) + " is above 2^63 - 1");
+        }
         return static_cast<std::int64_t>(value);
       }
-      default: fail(what + ": value type " + std::to_string(static_cast<std::uint32_t>(type)) + " is not from 0 to 12");
+      default:
+        fail(what + ": value type " + std::to_string(static_cast<std::uint32_t>(type)) +
+             " is not from 0 to 12");
     }
   }
 
@@ -165,7 +191,8 @@ class HeaderReader {
       case ValueType::kArray: fail(what + ": arrays of arrays are not read");
       case ValueType::kBool: return read_all<bool>(what, 1, [&] { return read_bool(what); });
       case ValueType::kString:
-        return read_all<std::string_view>(what, 8, [&] { return read_text(what, std::numeric_limits<std::uint64_t>::max()); });
+        return read_all<std::string_view>(
+            what, 8, [&] { return read_text(what, std::numeric_limits<std::uint64_t>::max()); });
       case ValueType::kFloat32: return read_all<double>(what, 4, [&] { return read_number(type, what); });
       case ValueType::kFloat64: return read_all<double>(what, 8, [&] { return read_number(type, what); });
       default: return read_all<std::int64_t>(what, 1, [&] { return read_integer(type, what); });
@@ -180,7 +207,9 @@ class HeaderReader {
     std::vector<std::int64_t> shape;
     for (std::uint32_t i = 0; i < dimensions; ++i) {
       const auto extent = read<std::uint64_t>(where + "shape");
-      if (extent == 0 || extent > kLargestExtent) fail(where + "size " + std::to_string(extent) + " is not from 1 to 2^40");
+      if (extent == 0 || extent > kLargestExtent) {
+        fail(where + "size " + std::to_string(extent) + " is not from 1 to 2^40");
+      }
       shape.insert(shape.begin(), static_cast<std::int64_t>(extent));
     }
     return shape;
@@ -198,15 +227,18 @@ void read_version(HeaderReader& reader, const std::string& origin) {
   const auto version = reader.read<std::uint32_t>("version");
   if (version == 2 || version == 3) return;
   const bool swapped = (version & 0xFFFFU) == 0 && version != 0;
-  throw VersionError("'" + origin + "': GGUF version " + (swapped ? "is big endian" : std::to_string(version)) +
+  throw VersionError("'" + origin + "': GGUF version " +
+                     (swapped ? "is big endian" : std::to_string(version)) +
                      "; this build reads versions 2 and 3, little endian; convert the file");
 }
 
-std::uint64_t read_alignment(const HeaderReader& reader, const std::map<std::string, GgufValue, std::less<>>& metadata) {
+std::uint64_t read_alignment(const HeaderReader& reader,
+                             const std::map<std::string, GgufValue, std::less<>>& metadata) {
   const auto found = metadata.find(kAlignmentKey);
   if (found == metadata.end()) return kDefaultAlignment;
   const auto* value = std::get_if<std::int64_t>(&found->second);
-  if (value == nullptr || *value < 8 || *value > (1 << 20) || !std::has_single_bit(static_cast<std::uint64_t>(*value))) {
+  if (value == nullptr || *value < 8 || *value > (1 << 20) ||
+      !std::has_single_bit(static_cast<std::uint64_t>(*value))) {
     reader.fail("general.alignment must be a power of two from 8 to 2^20");
   }
   return static_cast<std::uint64_t>(*value);
@@ -220,12 +252,14 @@ void place(const HeaderReader& reader, std::vector<TensorEntry>& entries, std::s
   for (TensorEntry& entry : entries) {
     const std::string where = "tensor '" + entry.name.substr(0, 100) + "': ";
     if (entry.offset % alignment != 0) {
-      reader.fail(where + "offset " + std::to_string(entry.offset) + " is not a multiple of " + std::to_string(alignment));
+      reader.fail(where + "offset " + std::to_string(entry.offset) + " is not a multiple of " +
+                  std::to_string(alignment));
     }
     if (entry.offset < end) reader.fail(where + "overlaps the tensor before it");
     if (entry.offset > data.size() || entry.size > data.size() - entry.offset) {
       reader.fail(where + std::to_string(entry.size) + " bytes at offset " + std::to_string(entry.offset) +
-                  " lie outside the " + std::to_string(data.size()) + " bytes of data; is the file cut short?");
+                  " lie outside the " + std::to_string(data.size()) +
+                  " bytes of data; is the file cut short?");
     }
     entry.tensor.bytes = data.subspan(entry.offset, entry.size);
     end = entry.offset + entry.size;
@@ -271,8 +305,8 @@ const T& GgufFile::value(std::string_view key, const char* kind) const {
 std::int64_t GgufFile::integer(std::string_view key, std::int64_t least, std::int64_t most) const {
   const auto whole = value<std::int64_t>(key, "an integer");
   if (whole < least || whole > most) {
-    fail("metadata '" + std::string(key) + "' is " + std::to_string(whole) + "; allowed: " + std::to_string(least) + " to " +
-         std::to_string(most));
+    fail("metadata '" + std::string(key) + "' is " + std::to_string(whole) +
+         "; allowed: " + std::to_string(least) + " to " + std::to_string(most));
   }
   return whole;
 }

@@ -21,12 +21,14 @@ struct GgufTensor {
   std::vector<std::int64_t> shape;
   std::span<const std::byte> bytes;
 
-  [[nodiscard]] std::size_t count() const { return bytes.size() / bytes_per_block(type) * values_per_block(type); }
+  [[nodiscard]] std::size_t count() const {
+    return bytes.size() / bytes_per_block(type) * values_per_block(type);
+  }
 };
 
 /// A metadata value; integers and numbers of every width are widened, texts lie in the mapped file.
-using GgufValue = std::variant<bool, std::int64_t, double, std::string_view, std::vector<bool>, std::vector<std::int64_t>,
-                               std::vector<double>, std::vector<std::string_view>>;
+using GgufValue = std::variant<bool, std::int64_t, double, std::string_view, std::vector<bool>,
+                               std::vector<std::int64_t>, std::vector<double>, std::vector<std::string_view>>;
 
 /// A checked, memory-mapped GGUF file, versions 2 and 3 (github.com/ggml-org/ggml, docs/gguf.md).
 ///

@@ -16,7 +16,8 @@ constexpr std::int64_t kControl = 3;      // types of tokens in a file
 constexpr std::int64_t kUserDefined = 4;
 
 std::uint64_t pair_key(int left, int right) {
-  return static_cast<std::uint64_t>(static_cast<std::uint32_t>(left)) << 32 | static_cast<std::uint32_t>(right);
+  return static_cast<std::uint64_t>(static_cast<std::uint32_t>(left)) << 32 |
+         static_cast<std::uint32_t>(right);
 }
 
 /// Vocabularies spell each byte as a printable character: itself where it is one, else one from U+0100 on.
@@ -61,13 +62,15 @@ struct ByteBpe::Symbol {
 ByteBpe::ByteBpe(const GgufFile& file) {
   const std::string origin = "'" + file.origin() + "': ";
   if (file.text("tokenizer.ggml.model") != "gpt2" || file.text("tokenizer.ggml.pre") != "smollm") {
-    throw FormatError(origin + "tokenizer '" + std::string(file.text("tokenizer.ggml.model").substr(0, 40)) + "' with words '" +
-                      std::string(file.text("tokenizer.ggml.pre").substr(0, 40)) + "' is not read; only 'gpt2' with 'smollm'");
+    throw FormatError(origin + "tokenizer '" + std::string(file.text("tokenizer.ggml.model").substr(0, 40)) +
+                      "' with words '" + std::string(file.text("tokenizer.ggml.pre").substr(0, 40)) +
+                      "' is not read; only 'gpt2' with 'smollm'");
   }
   read_tokens(file);
   read_merges(file);
   if (file.has("tokenizer.ggml.eos_token_id")) {
-    end_ = static_cast<int>(file.integer("tokenizer.ggml.eos_token_id", 0, static_cast<std::int64_t>(size()) - 1));
+    end_ = static_cast<int>(
+        file.integer("tokenizer.ggml.eos_token_id", 0, static_cast<std::int64_t>(size()) - 1));
   }
 }
 
@@ -75,13 +78,18 @@ void ByteBpe::read_tokens(const GgufFile& file) {
   const auto& tokens = file.texts("tokenizer.ggml.tokens");
   const auto& types = file.integers("tokenizer.ggml.token_type");
   const auto fail = [&](std::size_t i, const std::string& reason) {
-    throw FormatError("'" + file.origin() + "': metadata 'tokenizer.ggml.tokens': token " + std::to_string(i) + " " + reason);
+    throw FormatError("'" + file.origin() + "': metadata 'tokenizer.ggml.tokens': token " +
+                      std::to_string(i) + " " + reason);
   };
-  if (types.size() != tokens.size()) fail(std::min(types.size(), tokens.size()), "has no type in 'tokenizer.ggml.token_type', or only that");
+  if (types.size() != tokens.size()) {
+    fail(std::min(types.size(), tokens.size()), "has no type in 'tokenizer.ggml.token_type', or only that");
+  }
   for (std::size_t i = 0; i < tokens.size(); ++i) {
     const int id = static_cast<int>(i);
     if (types[i] == kControl || types[i] == kUserDefined) {
-      if (tokens[i].empty() || !special_.emplace(tokens[i], id).second) fail(i, "is special and empty or there twice");
+      if (tokens[i].empty() || !special_.emplace(tokens[i], id).second) {
+        fail(i, "is special and empty or there twice");
+      }
       special_start_[static_cast<unsigned char>(tokens[i].front())] = true;
       longest_special_ = std::max(longest_special_, tokens[i].size());
       bytes_.emplace_back(types[i] == kUserDefined ? tokens[i] : std::string_view());
@@ -104,12 +112,15 @@ void ByteBpe::read_merges(const GgufFile& file) {
     const auto find = [&](std::string_view token) { return ids.find(token); };
     const auto left = find(merges[i].substr(0, space));
     const auto right = space == std::string_view::npos ? ids.end() : find(merges[i].substr(space + 1));
-    const auto whole = left == ids.end() || right == ids.end() ? ids.end() : ids.find(std::string(left->first) + std::string(right->first));
+    const auto whole = left == ids.end() || right == ids.end()
+                           ? ids.end()
+                           : ids.find(std::string(left->first) + std::string(right->first));
     if (whole == ids.end()) {
-      throw FormatError("'" + file.origin() + "': metadata 'tokenizer.ggml.merges': merge " + std::to_string(i) +
-                        " is not of two tokens into a third");
+      throw FormatError("'" + file.origin() + "': metadata 'tokenizer.ggml.merges': merge " +
+                        std::to_string(i) + " is not of two tokens into a third");
     }
-    merges_.emplace(pair_key(left->second, right->second), Merge{static_cast<std::uint32_t>(i), whole->second});
+    merges_.emplace(pair_key(left->second, right->second),
+                    Merge{static_cast<std::uint32_t>(i), whole->second});
   }
 }
 
@@ -141,8 +152,8 @@ const ByteBpe::Merge* ByteBpe::find_merge(int left, int right) const {
   return found == merges_.end() ? nullptr : &found->second;
 }
 
-/// Applies the merge of lowest rank, the leftmost of equal ones, until there is none. A heap keeps words of millions
-/// of bytes fast.
+/// Applies the merge of lowest rank, the leftmost of equal ones, until there is none. A heap keeps words of
+/// millions of bytes fast.
 void ByteBpe::encode_word(std::string_view word, std::vector<int>& ids) const {
   std::vector<Symbol> symbols;
   for (const char c : word) {
@@ -155,21 +166,26 @@ void ByteBpe::encode_word(std::string_view word, std::vector<int>& ids) const {
   struct Candidate {
     std::uint32_t rank;
     int at, left, right, merged;
-    bool operator>(const Candidate& other) const { return std::pair(rank, at) > std::pair(other.rank, other.at); }
+    bool operator>(const Candidate& other) const {
+      return std::pair(rank, at) > std::pair(other.rank, other.at);
+    }
   };
   std::priority_queue<Candidate, std::vector<Candidate>, std::greater<>> queue;
   const auto consider = [&](int at) {
     if (at < 0 || symbols[at].after < 0) return;
     const int left = symbols[at].token;
     const int right = symbols[symbols[at].after].token;
-    if (const Merge* merge = find_merge(left, right)) queue.push({merge->rank, at, left, right, merge->token});
+    if (const Merge* merge = find_merge(left, right)) {
+      queue.push({merge->rank, at, left, right, merge->token});
+    }
   };
   for (int i = 0; i + 1 < static_cast<int>(symbols.size()); ++i) consider(i);
   while (!queue.empty()) {
     const Candidate best = queue.top();
     queue.pop();
     Symbol& symbol = symbols[best.at];
-    const bool current = symbol.token == best.left && symbol.after >= 0 && symbols[symbol.after].token == best.right;
+    const bool current =
+        symbol.token == best.left && symbol.after >= 0 && symbols[symbol.after].token == best.right;
     if (!current) continue;
     symbols[symbol.after].token = -1;
     symbol.token = best.merged;
@@ -207,7 +223,10 @@ std::size_t incomplete_character(std::string_view text, std::size_t offset) {
         std::string whole(text.substr(offset, have));
         whole += have == 1 ? second : '\x80';
         whole.append(need - 1, '\x80');
-        if (detail::find_invalid_utf8(whole) == std::string_view::npos && detail::decode_utf8(whole, 0).length == whole.size()) return have;
+        if (detail::find_invalid_utf8(whole) == std::string_view::npos &&
+            detail::decode_utf8(whole, 0).length == whole.size()) {
+          return have;
+        }
       }
     }
   }

@@ -19,13 +19,15 @@ enum class SpecialTokens { kParse, kAsText };
 /// Const methods are safe concurrently.
 class ByteBpe {
  public:
-  /// From a file's metadata. Throws FormatError for another kind of tokenizer, and for a damaged one with what and where.
+  /// From a file's metadata. Throws FormatError for another kind of tokenizer, and for a damaged one with
+  /// what and where.
   explicit ByteBpe(const GgufFile& file);
 
   /// Any bytes are accepted; those that the vocabulary lacks are left out, as in the reference.
   [[nodiscard]] std::vector<int> encode(std::string_view text, SpecialTokens special) const;
 
-  /// The bytes of a token; they need not be whole characters. Empty for special tokens. Throws InvalidArgument.
+  /// The bytes of a token; they need not be whole characters. Empty for special tokens. Throws
+  /// InvalidArgument.
   [[nodiscard]] const std::string& bytes_of(int id) const;
   /// Bytes of all tokens, without the special ones, as UTF-8: what is not gets U+FFFD.
   [[nodiscard]] std::string decode(std::span<const int> ids) const;
@@ -57,10 +59,11 @@ class ByteBpe {
   std::optional<int> end_;
 };
 
-/// Length of the beginning of a character that `text` breaks off at `offset`: more bytes could complete it. 0 for
-/// what no bytes complete.
+/// Length of the beginning of a character that `text` breaks off at `offset`: more bytes could complete it. 0
+/// for what no bytes complete.
 [[nodiscard]] std::size_t incomplete_character(std::string_view text, std::size_t offset);
-/// `text` with U+FFFD for everything that is not UTF-8, as Unicode recommends (one for each broken-off character).
+/// `text` with U+FFFD for everything that is not UTF-8, as Unicode recommends (one for each broken-off
+/// character).
 [[nodiscard]] std::string replace_invalid_utf8(std::string_view text);
 
 }  // namespace taesr

@@ -39,7 +39,10 @@ std::optional<ChatTemplate> ChatTemplate::recognise(std::string_view jinja, cons
   if (rest.starts_with(kDefaultBegin)) {
     rest.remove_prefix(kDefaultBegin.size());
     const std::size_t size = rest.find(kDefaultEnd);
-    if (size == std::string_view::npos || rest.substr(0, size).find_first_of("'\\") != std::string_view::npos) return std::nullopt;
+    if (size == std::string_view::npos ||
+        rest.substr(0, size).find_first_of("'\\") != std::string_view::npos) {
+      return std::nullopt;
+    }
     made.system_ = std::string(rest.substr(0, size));
     rest.remove_prefix(size + kDefaultEnd.size());
   }
@@ -64,7 +67,8 @@ std::vector<int> ChatTemplate::encode(const ByteBpe& tokenizer, std::span<const 
   for (std::size_t i = 0; i < messages.size(); ++i) {
     const auto& [role, content] = messages[i];
     if (role != "system" && role != "user" && role != "assistant") {
-      throw InvalidArgument("message " + std::to_string(i) + ": role is '" + role.substr(0, 60) + "'; allowed: system, user, assistant");
+      throw InvalidArgument("message " + std::to_string(i) + ": role is '" + role.substr(0, 60) +
+                            "'; allowed: system, user, assistant");
     }
     append_message(role, content);
   }

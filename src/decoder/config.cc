@@ -12,18 +12,22 @@ namespace {
 
 using Json = nlohmann::json;
 
-constexpr std::array<const char*, 5> kSharings = {"none", "cycle", "sequence", "middle_cycle", "middle_sequence"};
+constexpr std::array<const char*, 5> kSharings = {"none", "cycle", "sequence", "middle_cycle",
+                                                  "middle_sequence"};
 constexpr std::int64_t kLargestSize = 1 << 20;
 constexpr std::int64_t kLargestVocabulary = 1 << 24;
 constexpr std::int64_t kMostLayers = 1024;
 constexpr std::uint64_t kLargestConfig = 1 << 20;
 
-bool keeps_ends(Sharing sharing) { return sharing == Sharing::kMiddleCycle || sharing == Sharing::kMiddleSequence; }
+bool keeps_ends(Sharing sharing) {
+  return sharing == Sharing::kMiddleCycle || sharing == Sharing::kMiddleSequence;
+}
 
-void check(const std::string& origin, const char* field, std::int64_t value, std::int64_t least, std::int64_t most) {
+void check(const std::string& origin, const char* field, std::int64_t value, std::int64_t least,
+           std::int64_t most) {
   if (value >= least && value <= most) return;
-  throw InvalidArgument(origin + field + " is " + std::to_string(value) + "; allowed: " + std::to_string(least) + " to " +
-                        std::to_string(most));
+  throw InvalidArgument(origin + field + " is " + std::to_string(value) +
+                        "; allowed: " + std::to_string(least) + " to " + std::to_string(most));
 }
 
 /// The fields of a config.json; every message carries the file's name.
@@ -65,7 +69,8 @@ class JsonFields {
   /// Refuses a variant of the architecture: it would run and answer nonsense.
   void require(const char* key, const Json& expected) const {
     if (has(key) && object_[key] != expected) {
-      fail(std::string("'") + key + "' is " + object_[key].dump().substr(0, 60) + "; only " + expected.dump() + " is read");
+      fail(std::string("'") + key + "' is " + object_[key].dump().substr(0, 60) + "; only " +
+           expected.dump() + " is read");
     }
   }
 
@@ -81,7 +86,10 @@ double read_rope_theta(const JsonFields& fields) {
     const Json& rope = fields.at(key);
     if (!rope.is_object()) fields.fail(std::string("'") + key + "' is not an object");
     const std::string kind = rope.contains("rope_type") ? rope["rope_type"].dump() : "\"default\"";
-    if (kind != "\"default\"") fields.fail(std::string("'") + key + "': rope_type " + kind.substr(0, 40) + " is not read; only \"default\"");
+    if (kind != "\"default\"") {
+      fields.fail(std::string("'") + key + "': rope_type " + kind.substr(0, 40) +
+                  " is not read; only \"default\"");
+    }
     if (rope.contains("rope_theta")) return fields.number("rope_theta", rope["rope_theta"]);
   }
   return fields.has("rope_theta") ? fields.number("rope_theta") : 10'000;
@@ -123,23 +131,31 @@ void DecoderConfig::validate(const std::string& origin) const {
   check(origin, "head_dim", head_dim, 2, 1024);
   check(origin, "max_positions", max_positions, 1, 1 << 24);
   const auto fail = [&](const std::string& reason) { throw InvalidArgument(origin + reason); };
-  if (head_dim % 2 != 0) fail("head_dim is " + std::to_string(head_dim) + "; rotary positions need an even one");
-  if (heads % kv_heads != 0) fail("heads (" + std::to_string(heads) + ") must be a multiple of kv_heads (" + std::to_string(kv_heads) + ")");
+  if (head_dim % 2 != 0) {
+    fail("head_dim is " + std::to_string(head_dim) + "; rotary positions need an even one");
+  }
+  if (heads % kv_heads != 0) {
+    fail("heads (" + std::to_string(heads) + ") must be a multiple of kv_heads (" + std::to_string(kv_heads) +
+         ")");
+  }
   if (!(rope_theta > 0) || !std::isfinite(rope_theta)) fail("rope_theta must be above 0");
   if (!(norm_eps > 0) || !(norm_eps < 1)) fail("norm_eps must be above 0 and below 1");
   const std::int64_t shared = layers - (keeps_ends(sharing) ? 2 : 0);
   if (sharing == Sharing::kNone) {
     check(origin, "recursions (without sharing)", recursions, 1, 1);
   } else if (recursions < 1 || shared < recursions || shared % recursions != 0) {
-    fail("recursions is " + std::to_string(recursions) + "; with sharing " + name_of(sharing) + " it must divide the " +
-         std::to_string(shared) + " shared of " + std::to_string(layers) + " layers");
+    fail("recursions is " + std::to_string(recursions) + "; with sharing " + name_of(sharing) +
+         " it must divide the " + std::to_string(shared) + " shared of " + std::to_string(layers) +
+         " layers");
   }
 }
 
 DecoderConfig read_decoder_config(const GgufFile& file) {
   const std::string origin = "'" + file.origin() + "': ";
   if (file.text("general.architecture") != "llama") {
-    throw FormatError(origin + "architecture '" + std::string(file.text("general.architecture").substr(0, 60)) + "' is not read; only 'llama'");
+    throw FormatError(origin + "architecture '" +
+                      std::string(file.text("general.architecture").substr(0, 60)) +
+                      "' is not read; only 'llama'");
   }
   if (file.has("llama.rope.scaling.type") && file.text("llama.rope.scaling.type") != "none") {
     throw FormatError(origin + "metadata 'llama.rope.scaling.type': scaled rotary positions are not read");
@@ -150,12 +166,17 @@ DecoderConfig read_decoder_config(const GgufFile& file) {
   config.intermediate_size = size("llama.feed_forward_length", kLargestSize);
   config.layers = size("llama.block_count", kMostLayers);
   config.heads = size("llama.attention.head_count", 1024);
-  config.kv_heads = file.has("llama.attention.head_count_kv") ? size("llama.attention.head_count_kv", config.heads) : config.heads;
-  config.head_dim = file.has("llama.attention.key_length") ? size("llama.attention.key_length", 1024) : config.hidden_size / config.heads;
+  config.kv_heads = file.has("llama.attention.head_count_kv")
+                        ? size("llama.attention.head_count_kv", config.heads)
+                        : config.heads;
+  config.head_dim = file.has("llama.attention.key_length") ? size("llama.attention.key_length", 1024)
+                                                           : config.hidden_size / config.heads;
   config.max_positions = size("llama.context_length", 1 << 24);
   config.norm_eps = file.number("llama.attention.layer_norm_rms_epsilon");
   if (file.has("llama.rope.freq_base")) config.rope_theta = file.number("llama.rope.freq_base");
-  if (file.has("llama.rope.dimension_count")) (void)file.integer("llama.rope.dimension_count", config.head_dim, config.head_dim);
+  if (file.has("llama.rope.dimension_count")) {
+    (void)file.integer("llama.rope.dimension_count", config.head_dim, config.head_dim);
+  }
   const auto table = file.tensors().find("token_embd.weight");
   if (table == file.tensors().end()) throw FormatError(origin + "tensor 'token_embd.weight' is missing");
   config.vocab_size = table->second.shape.front();

@@ -7,11 +7,12 @@
 
 namespace taesr {
 
-/// Throws FormatError that names the file, the metadata and the allowed range.
+/// Throws FormatError, or InvalidArgument for sizes out of range; they name the file, the field and what is
+/// allowed.
 [[nodiscard]] DecoderConfig read_decoder_config(const GgufFile& file);
 
-/// Reads a config.json of transformers' LlamaConfig; of ours beside its fields are `sharing` and `recursions`.
-/// Throws IoError or FormatError.
+/// Reads a config.json of transformers' LlamaConfig; of ours beside its fields are `sharing` and
+/// `recursions`. Throws IoError, FormatError, or InvalidArgument for sizes out of range.
 [[nodiscard]] DecoderConfig read_decoder_config(const std::filesystem::path& path);
 
 }  // namespace taesr

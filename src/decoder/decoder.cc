@@ -16,7 +16,9 @@ constexpr const char* kChatTemplate = "tokenizer.chat_template";
 }  // namespace
 
 const ByteBpe& Decoder::Impl::need_tokenizer() const {
-  if (!tokenizer) throw InvalidArgument("this model has no tokenizer; load it from a GGUF file, or work with tokens");
+  if (!tokenizer) {
+    throw InvalidArgument("this model has no tokenizer; load it from a GGUF file, or work with tokens");
+  }
   return *tokenizer;
 }
 
@@ -33,10 +35,13 @@ Decoder Decoder::load(const std::filesystem::path& path, const DecoderOptions& o
   if (file.has(kTokens)) {
     impl->tokenizer.emplace(file);
     if (impl->tokenizer->size() != static_cast<std::size_t>(impl->config.vocab_size)) {
-      throw FormatError("'" + path.string() + "': metadata '" + kTokens + "' has " + std::to_string(impl->tokenizer->size()) +
-                        " tokens; tensor 'token_embd.weight' has " + std::to_string(impl->config.vocab_size) + " rows");
+      throw FormatError("'" + path.string() + "': metadata '" + kTokens + "' has " +
+                        std::to_string(impl->tokenizer->size()) + " tokens; tensor 'token_embd.weight' has " +
+                        std::to_string(impl->config.vocab_size) + " rows");
     }
-    if (file.has(kChatTemplate)) impl->chat = ChatTemplate::recognise(file.text(kChatTemplate), *impl->tokenizer);
+    if (file.has(kChatTemplate)) {
+      impl->chat = ChatTemplate::recognise(file.text(kChatTemplate), *impl->tokenizer);
+    }
   }
   impl->weights = load_decoder_weights(impl->config, file);
   return Decoder(std::move(impl));
@@ -62,11 +67,15 @@ std::vector<int> Decoder::encode(const std::string& text, bool parse_special) co
   return impl_->need_tokenizer().encode(text, parse_special ? SpecialTokens::kParse : SpecialTokens::kAsText);
 }
 
-std::string Decoder::decode(std::span<const int> tokens) const { return impl_->need_tokenizer().decode(tokens); }
+std::string Decoder::decode(std::span<const int> tokens) const {
+  return impl_->need_tokenizer().decode(tokens);
+}
 
 std::vector<int> Decoder::encode_chat(std::span<const ChatMessage> messages) const {
   const ByteBpe& tokenizer = impl_->need_tokenizer();
-  if (!impl_->chat) throw InvalidArgument("this model has no chat template in ChatML; write its prompts as text");
+  if (!impl_->chat) {
+    throw InvalidArgument("this model has no chat template in ChatML; write its prompts as text");
+  }
   return impl_->chat->encode(tokenizer, messages);
 }
 

@@ -15,7 +15,10 @@ namespace {
 class Pass {
  public:
   Pass(const DecoderConfig& config, std::span<const int> tokens, KvCache& cache)
-      : config_(config), cache_(cache), rows_(static_cast<std::int64_t>(tokens.size())), positions_(tokens.size()) {
+      : config_(config),
+        cache_(cache),
+        rows_(static_cast<std::int64_t>(tokens.size())),
+        positions_(tokens.size()) {
     std::iota(positions_.begin(), positions_.end(), cache.length());
     states_.resize(size(config.hidden_size));
     normed_.resize(size(config.hidden_size));
@@ -102,8 +105,11 @@ class Pass {
   }
 
   void attend(const KvCache::Entries& entries) {
-    const Team team = rows_ * config_.heads * static_cast<std::int64_t>(entries.positions.size()) < 4096 ? Team{} : Team::of_pool();
-    team.for_each(rows_ * config_.heads, [&](std::int64_t job) { attend_head(entries, job / config_.heads, job % config_.heads); });
+    const Team team = rows_ * config_.heads * static_cast<std::int64_t>(entries.positions.size()) < 4096
+                          ? Team{}
+                          : Team::of_pool();
+    team.for_each(rows_ * config_.heads,
+                  [&](std::int64_t job) { attend_head(entries, job / config_.heads, job % config_.heads); });
   }
 
   void attend_head(const KvCache::Entries& entries, std::int64_t row, std::int64_t head) {
@@ -133,7 +139,7 @@ class Pass {
   std::int64_t rows_;
   std::vector<std::int64_t> positions_;
   std::vector<float> states_, normed_, mixed_, queries_, attended_, keys_, values_, gate_, up_;  // by row
-  std::vector<float> cosines_, sines_;                                                           // [rows, head_dim / 2]
+  std::vector<float> cosines_, sines_;  // [rows, head_dim / 2]
 };
 
 }  // namespace
@@ -145,14 +151,14 @@ void check_tokens(const DecoderConfig& config, std::span<const int> tokens) {
   }
   for (std::size_t i = 0; i < tokens.size(); ++i) {
     if (tokens[i] < 0 || tokens[i] >= config.vocab_size) {
-      throw InvalidArgument("token " + std::to_string(i) + " is " + std::to_string(tokens[i]) + "; allowed: 0 to " +
-                            std::to_string(config.vocab_size - 1));
+      throw InvalidArgument("token " + std::to_string(i) + " is " + std::to_string(tokens[i]) +
+                            "; allowed: 0 to " + std::to_string(config.vocab_size - 1));
     }
   }
 }
 
-std::vector<float> decoder_forward(const DecoderConfig& config, const DecoderWeights& weights, std::span<const int> tokens,
-                                   KvCache& cache, LogitsOf logits) {
+std::vector<float> decoder_forward(const DecoderConfig& config, const DecoderWeights& weights,
+                                   std::span<const int> tokens, KvCache& cache, LogitsOf logits) {
   if (tokens.empty()) return {};
   Pass pass(config, tokens, cache);
   pass.embed(*weights.token, tokens);

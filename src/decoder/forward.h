@@ -18,6 +18,7 @@ void check_tokens(const DecoderConfig& config, std::span<const int> tokens);
 /// Ids are below vocab_size and cache.length() plus their number is at most max_positions: check_tokens.
 /// Returns logits [1 or tokens, vocab_size].
 [[nodiscard]] std::vector<float> decoder_forward(const DecoderConfig& config, const DecoderWeights& weights,
-                                                 std::span<const int> tokens, KvCache& cache, LogitsOf logits);
+                                                 std::span<const int> tokens, KvCache& cache,
+                                                 LogitsOf logits);
 
 }  // namespace taesr

@@ -17,12 +17,16 @@ KvCache::KvCache(const DecoderConfig& config, KvCaching caching)
 }
 
 std::size_t KvCache::Entries::visible(std::int64_t position) const {
-  return static_cast<std::size_t>(std::upper_bound(positions.begin(), positions.end(), position) - positions.begin());
+  return static_cast<std::size_t>(std::upper_bound(positions.begin(), positions.end(), position) -
+                                  positions.begin());
 }
 
-bool KvCache::stores(std::int64_t layer) const { return first_layer_[slot_of_[static_cast<std::size_t>(layer)]] == layer; }
+bool KvCache::stores(std::int64_t layer) const {
+  return first_layer_[slot_of_[static_cast<std::size_t>(layer)]] == layer;
+}
 
-void KvCache::append(std::int64_t layer, std::span<const std::int64_t> positions, const float* keys, const float* values) {
+void KvCache::append(std::int64_t layer, std::span<const std::int64_t> positions, const float* keys,
+                     const float* values) {
   Entries& entries = slots_[slot_of_[static_cast<std::size_t>(layer)]];
   entries.positions.insert(entries.positions.end(), positions.begin(), positions.end());
   entries.keys.insert(entries.keys.end(), keys, keys + positions.size() * width_);

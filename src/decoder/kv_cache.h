@@ -11,8 +11,9 @@ namespace taesr {
 
 /// Keys and values of the tokens that a sequence has passed (Bae et al. 2025, arXiv 2507.10524, section 2.3).
 ///
-/// Layers keep lists of their own, each entry with its token's position: a token that does not reach a layer leaves
-/// nothing there. With KvCaching::kShared all applications of a shared layer read the entries of the first.
+/// Layers keep lists of their own, each entry with its token's position: a token that does not reach a layer
+/// leaves nothing there. With KvCaching::kShared all applications of a shared layer read the entries of the
+/// first.
 class KvCache {
  public:
   KvCache(const DecoderConfig& config, KvCaching caching);
@@ -29,9 +30,12 @@ class KvCache {
 
   /// Whether this layer computes keys and values; if not it reads those of an earlier one.
   [[nodiscard]] bool stores(std::int64_t layer) const;
-  [[nodiscard]] const Entries& entries(std::int64_t layer) const { return slots_[slot_of_[static_cast<std::size_t>(layer)]]; }
+  [[nodiscard]] const Entries& entries(std::int64_t layer) const {
+    return slots_[slot_of_[static_cast<std::size_t>(layer)]];
+  }
   /// Adds tokens at positions above all before. Only for layers that store.
-  void append(std::int64_t layer, std::span<const std::int64_t> positions, const float* keys, const float* values);
+  void append(std::int64_t layer, std::span<const std::int64_t> positions, const float* keys,
+              const float* values);
 
   /// Position of the next token.
   [[nodiscard]] std::int64_t length() const { return length_; }

@@ -11,7 +11,8 @@ namespace {
 
 class FloatLinear final : public Linear {
  public:
-  explicit FloatLinear(const StoredMatrix& matrix) : Linear(matrix.columns, matrix.rows), weight_(matrix.values()) {}
+  explicit FloatLinear(const StoredMatrix& matrix)
+      : Linear(matrix.columns, matrix.rows), weight_(matrix.values()) {}
 
   void apply(const float* x, std::int64_t rows, float* y) const override {
     const c10::InferenceMode guard;
@@ -40,6 +41,8 @@ std::vector<float> StoredMatrix::values() const {
   return values;
 }
 
-std::unique_ptr<Linear> make_float_linear(const StoredMatrix& matrix) { return std::make_unique<FloatLinear>(matrix); }
+std::unique_ptr<Linear> make_float_linear(const StoredMatrix& matrix) {
+  return std::make_unique<FloatLinear>(matrix);
+}
 
 }  // namespace taesr

@@ -14,8 +14,9 @@ enum class Class { kSpace, kLetter, kNumber, kSymbol };
 
 template <class Table>
 bool holds(const Table& table, char32_t code) {
-  const auto* range = std::lower_bound(std::begin(table), std::end(table), code,
-                                       [](const auto& candidate, char32_t wanted) { return candidate.last < wanted; });
+  const auto* range =
+      std::lower_bound(std::begin(table), std::end(table), code,
+                       [](const auto& candidate, char32_t wanted) { return candidate.last < wanted; });
   return range != std::end(table) && range->first <= code;
 }
 
@@ -50,15 +51,20 @@ class Words {
 
  private:
   [[nodiscard]] std::size_t contraction(std::size_t begin) const {
-    static constexpr std::array<std::string_view, 7> kSuffixes = {"'s", "'t", "'re", "'ve", "'m", "'ll", "'d"};
+    static constexpr std::array<std::string_view, 7> kSuffixes = {"'s", "'t",  "'re", "'ve",
+                                                                  "'m", "'ll", "'d"};
     for (const auto suffix : kSuffixes) {
       if (text_.substr(begin, suffix.size()) == suffix) return suffix.size();
     }
     return 0;
   }
 
-  [[nodiscard]] Class class_at(std::size_t at) const { return class_of(detail::decode_utf8(text_, at).value); }
-  [[nodiscard]] std::size_t width_before(std::size_t end) const { return detail::decode_utf8_before(text_, end).length; }
+  [[nodiscard]] Class class_at(std::size_t at) const {
+    return class_of(detail::decode_utf8(text_, at).value);
+  }
+  [[nodiscard]] std::size_t width_before(std::size_t end) const {
+    return detail::decode_utf8_before(text_, end).length;
+  }
 
   /// End of the characters of one class from `at`.
   [[nodiscard]] std::size_t run(std::size_t at, Class kind) const {

@@ -11,11 +11,12 @@ namespace {
 
 void check(const char* option, double value, double least, double most) {
   if (value >= least && value <= most) return;
-  throw InvalidArgument(std::string(option) + " is " + std::to_string(value) + "; allowed: " + std::to_string(least) + " to " +
-                        std::to_string(most));
+  throw InvalidArgument(std::string(option) + " is " + std::to_string(value) +
+                        "; allowed: " + std::to_string(least) + " to " + std::to_string(most));
 }
 
-/// Scores of tokens that were there fall, once however often they were (Keskar et al. 2019, arXiv 1909.05858).
+/// Scores of tokens that were there fall, once however often they were (Keskar et al. 2019, arXiv
+/// 1909.05858).
 void penalise(std::span<float> logits, std::span<const int> before, float penalty) {
   std::vector<int> seen(before.begin(), before.end());
   std::sort(seen.begin(), seen.end());
@@ -34,20 +35,28 @@ void check_options(const GenerateOptions& options) {
   check("top_p", options.top_p, 1e-6, 1);
   check("repetition_penalty", options.repetition_penalty, 0.01, 100);
   for (const std::string& stop : options.stop) {
-    if (stop.empty()) throw InvalidArgument("stop holds an empty text, which would stop at once; leave it out");
+    if (stop.empty()) {
+      throw InvalidArgument("stop holds an empty text, which would stop at once; leave it out");
+    }
   }
 }
 
 int Sampler::choose(std::span<float> logits, std::span<const int> before) {
-  if (options_.repetition_penalty != 1) penalise(logits, before, static_cast<float>(options_.repetition_penalty));
-  const bool numbers = std::all_of(logits.begin(), logits.end(), [](float logit) { return std::isfinite(logit); });
-  if (!numbers) throw Error("the decoder computed scores that are not numbers; its weights are damaged: get the file again");
+  if (options_.repetition_penalty != 1) {
+    penalise(logits, before, static_cast<float>(options_.repetition_penalty));
+  }
+  const bool numbers =
+      std::all_of(logits.begin(), logits.end(), [](float logit) { return std::isfinite(logit); });
+  if (!numbers) {
+    throw Error(
+        "the decoder computed scores that are not numbers; its weights are damaged: get the file again");
+  }
   if (options_.temperature > 0 && options_.top_k != 1) return draw(logits);
   return static_cast<int>(std::max_element(logits.begin(), logits.end()) - logits.begin());
 }
 
-/// Keeps the top_k best, then the fewest of them that together have the probability top_p (Holtzman et al. 2020,
-/// arXiv 1904.09751).
+/// Keeps the top_k best, then the fewest of them that together have the probability top_p (Holtzman et al.
+/// 2020, arXiv 1904.09751).
 int Sampler::draw(std::span<const float> logits) {
   std::vector<int> order(logits.size());
   std::iota(order.begin(), order.end(), 0);
@@ -58,7 +67,8 @@ int Sampler::draw(std::span<const float> logits) {
   std::vector<double> weights(keep);
   double total = 0;
   for (std::size_t i = 0; i < keep; ++i) {
-    total += weights[i] = std::exp((static_cast<double>(score(order[i])) - score(order[0])) / options_.temperature);
+    total += weights[i] =
+        std::exp((static_cast<double>(score(order[i])) - score(order[0])) / options_.temperature);
   }
   std::size_t count = 0;
   double kept = 0;

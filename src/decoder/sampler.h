@@ -16,8 +16,9 @@ class Sampler {
  public:
   explicit Sampler(const GenerateOptions& options) : options_(options), random_(options.seed) {}
 
-  /// The next token by scores [vocab_size], which are changed. `before` are the tokens that repetition_penalty counts.
-  /// Throws Error for scores that are not numbers: the model's weights are damaged.
+  /// The next token by scores [vocab_size], which are changed. `before` are the tokens that
+  /// repetition_penalty counts. Throws Error for scores that are not numbers: the model's weights are
+  /// damaged.
   [[nodiscard]] int choose(std::span<float> logits, std::span<const int> before);
 
  private:

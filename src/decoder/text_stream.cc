@@ -16,7 +16,9 @@ constexpr std::size_t kPromptStep = 256;
 class Stopwatch {
  public:
   explicit Stopwatch(double& seconds) : seconds_(seconds), start_(std::chrono::steady_clock::now()) {}
-  ~Stopwatch() { seconds_ += std::chrono::duration<double>(std::chrono::steady_clock::now() - start_).count(); }
+  ~Stopwatch() {
+    seconds_ += std::chrono::duration<double>(std::chrono::steady_clock::now() - start_).count();
+  }
   Stopwatch(const Stopwatch&) = delete;
   Stopwatch& operator=(const Stopwatch&) = delete;
 
@@ -102,7 +104,9 @@ struct TextStream::Impl {
     release(piece);
   }
 
-  [[nodiscard]] bool is_full() const { return static_cast<std::int64_t>(tokens.size()) >= decoder->config.max_positions; }
+  [[nodiscard]] bool is_full() const {
+    return static_cast<std::int64_t>(tokens.size()) >= decoder->config.max_positions;
+  }
 
   /// Where the first of the stop texts begins in what is held.
   [[nodiscard]] std::size_t find_stop() const {
@@ -148,8 +152,8 @@ TextStream Decoder::stream(std::span<const int> prompt, const GenerateOptions& o
   if (prompt.empty()) throw InvalidArgument("the prompt has no tokens; give at least one");
   check_tokens(impl_->config, prompt);
   if (static_cast<std::int64_t>(prompt.size()) >= impl_->config.max_positions) {
-    throw InvalidArgument("the prompt takes all of the model's " + std::to_string(impl_->config.max_positions) +
-                          " positions; shorten it");
+    throw InvalidArgument("the prompt takes all of the model's " +
+                          std::to_string(impl_->config.max_positions) + " positions; shorten it");
   }
   return TextStream(std::make_unique<TextStream::Impl>(impl_, prompt, options));
 }

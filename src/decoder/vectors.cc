@@ -3,7 +3,8 @@
 #include <algorithm>
 #include <cmath>
 
-#if defined(__x86_64__) && defined(__GNUC__) && !defined(__clang__) && !defined(__SANITIZE_ADDRESS__) && !defined(__SANITIZE_THREAD__)
+#if defined(__x86_64__) && defined(__GNUC__) && !defined(__clang__) && !defined(__SANITIZE_ADDRESS__) && \
+    !defined(__SANITIZE_THREAD__)
 // One copy a processor; the loader chooses. (Sanitizers start after the loader.)
 #define TAESR_CLONES __attribute__((target_clones("arch=skylake-avx512", "arch=haswell", "default")))
 #else
@@ -35,7 +36,8 @@ TAESR_CLONES void rms_norm(const float* x, const float* gain, std::int64_t size,
   for (std::int64_t i = 0; i < size; ++i) y[i] = gain[i] * (x[i] * factor);
 }
 
-TAESR_CLONES void rotate(float* first, float* second, const float* cosines, const float* sines, std::int64_t size) {
+TAESR_CLONES void rotate(float* first, float* second, const float* cosines, const float* sines,
+                         std::int64_t size) {
   for (std::int64_t i = 0; i < size; ++i) {
     const float a = first[i];
     const float b = second[i];

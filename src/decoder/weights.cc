@@ -36,13 +36,23 @@ struct Names {
   const char* down;
 };
 
-constexpr Names kGgufNames = {"token_embd.weight", "output_norm.weight", "output.weight", "blk.", "attn_norm.weight",
-                              "attn_q.weight", "attn_k.weight", "attn_v.weight", "attn_output.weight", "ffn_norm.weight",
-                              "ffn_gate.weight", "ffn_up.weight", "ffn_down.weight"};
-constexpr Names kLlamaNames = {"model.embed_tokens.weight", "model.norm.weight", "lm_head.weight", "model.layers.",
-                               "input_layernorm.weight", "self_attn.q_proj.weight", "self_attn.k_proj.weight",
-                               "self_attn.v_proj.weight", "self_attn.o_proj.weight", "post_attention_layernorm.weight",
-                               "mlp.gate_proj.weight", "mlp.up_proj.weight", "mlp.down_proj.weight"};
+constexpr Names kGgufNames = {"token_embd.weight",  "output_norm.weight", "output.weight",   "blk.",
+                              "attn_norm.weight",   "attn_q.weight",      "attn_k.weight",   "attn_v.weight",
+                              "attn_output.weight", "ffn_norm.weight",    "ffn_gate.weight", "ffn_up.weight",
+                              "ffn_down.weight"};
+constexpr Names kLlamaNames = {"model.embed_tokens.weight",
+                               "model.norm.weight",
+                               "lm_head.weight",
+                               "model.layers.",
+                               "input_layernorm.weight",
+                               "self_attn.q_proj.weight",
+                               "self_attn.k_proj.weight",
+                               "self_attn.v_proj.weight",
+                               "self_attn.o_proj.weight",
+                               "post_attention_layernorm.weight",
+                               "mlp.gate_proj.weight",
+                               "mlp.up_proj.weight",
+                               "mlp.down_proj.weight"};
 
 /// A file of named tensors, whatever its format.
 struct Source {
@@ -61,7 +71,8 @@ StoredMatrix separate_halves(const StoredMatrix& from, std::int64_t head_dim) {
   for (std::int64_t row = 0; row < from.rows; ++row) {
     const std::int64_t in_head = row % head_dim;
     const std::int64_t source = row - in_head + in_head % (head_dim / 2) * 2 + in_head / (head_dim / 2);
-    std::memcpy(to.bytes.data() + static_cast<std::size_t>(row) * size, from.bytes.data() + static_cast<std::size_t>(source) * size, size);
+    std::memcpy(to.bytes.data() + static_cast<std::size_t>(row) * size,
+                from.bytes.data() + static_cast<std::size_t>(source) * size, size);
   }
   return to;
 }
@@ -76,13 +87,17 @@ class Builder {
     weights.token = linear(source_.names.token, config_.vocab_size, config_.hidden_size);
     for (std::int64_t i = 0; i < config_.unique_layers(); ++i) weights.layers.push_back(layer(i));
     weights.final_norm = norm(source_.names.final_norm);
-    if (!config_.tied_embeddings) weights.head = linear(source_.names.head, config_.vocab_size, config_.hidden_size);
+    if (!config_.tied_embeddings) {
+      weights.head = linear(source_.names.head, config_.vocab_size, config_.hidden_size);
+    }
     refuse_unknown();
     return weights;
   }
 
  private:
-  [[noreturn]] void fail(const std::string& reason) const { throw FormatError("'" + source_.origin + "': " + reason); }
+  [[noreturn]] void fail(const std::string& reason) const {
+    throw FormatError("'" + source_.origin + "': " + reason);
+  }
 
   StoredMatrix read(const std::string& name, const Shape& shape) {
     if (!source_.present.contains(name)) fail("tensor '" + name + "' is missing");
@@ -98,9 +113,11 @@ class Builder {
     return values;
   }
 
-  std::unique_ptr<Linear> linear(const std::string& name, std::int64_t out, std::int64_t in, bool rotary = false) {
+  std::unique_ptr<Linear> linear(const std::string& name, std::int64_t out, std::int64_t in,
+                                 bool rotary = false) {
     const StoredMatrix stored = read(name, {out, in});
-    return make_float_linear(rotary && source_.interleaved_heads ? separate_halves(stored, config_.head_dim) : stored);
+    return make_float_linear(rotary && source_.interleaved_heads ? separate_halves(stored, config_.head_dim)
+                                                                 : stored);
   }
 
   DecoderLayer layer(std::int64_t index) {
@@ -124,16 +141,22 @@ class Builder {
 
   /// A tensor that nothing reads would change the answers if it were read.
   void refuse_unknown() {
-    if (config_.tied_embeddings) source_.present.erase(source_.names.head);  // some writers store the table twice
-    if (!source_.present.empty()) fail("tensor '" + source_.present.begin()->substr(0, 100) + "' is not one of this architecture");
+    if (config_.tied_embeddings) {
+      source_.present.erase(source_.names.head);  // some writers store the table twice
+    }
+    if (!source_.present.empty()) {
+      fail("tensor '" + source_.present.begin()->substr(0, 100) + "' is not one of this architecture");
+    }
   }
 
   const DecoderConfig& config_;
   Source source_;
 };
 
-[[noreturn]] void fail_shape(const std::string& origin, const std::string& name, const Shape& found, const Shape& wanted) {
-  throw FormatError("'" + origin + "': tensor '" + name + "' has shape " + to_text(found) + "; its config needs " + to_text(wanted));
+[[noreturn]] void fail_shape(const std::string& origin, const std::string& name, const Shape& found,
+                             const Shape& wanted) {
+  throw FormatError("'" + origin + "': tensor '" + name + "' has shape " + to_text(found) +
+                    "; its config needs " + to_text(wanted));
 }
 
 StoredMatrix empty_matrix(GgmlType type, const Shape& shape) {
@@ -141,16 +164,20 @@ StoredMatrix empty_matrix(GgmlType type, const Shape& shape) {
 }
 
 /// bfloat16 becomes float32, which holds all its values.
-StoredMatrix to_stored(const std::string& origin, const std::string& name, const TensorView& view, const Shape& shape) {
+StoredMatrix to_stored(const std::string& origin, const std::string& name, const TensorView& view,
+                       const Shape& shape) {
   if (view.shape != shape) fail_shape(origin, name, view.shape, shape);
   StoredMatrix matrix = empty_matrix(view.dtype == DType::kFloat16 ? GgmlType::kF16 : GgmlType::kF32, shape);
   if (view.dtype == DType::kFloat32 || view.dtype == DType::kFloat16) {
     matrix.bytes.assign(view.bytes.begin(), view.bytes.end());
   } else if (view.dtype == DType::kBFloat16) {
     matrix.bytes.assign(view.bytes.size() * 2, std::byte{0});
-    for (std::size_t i = 0; i < view.bytes.size(); i += 2) std::memcpy(matrix.bytes.data() + 2 * i + 2, view.bytes.data() + i, 2);
+    for (std::size_t i = 0; i < view.bytes.size(); i += 2) {
+      std::memcpy(matrix.bytes.data() + 2 * i + 2, view.bytes.data() + i, 2);
+    }
   } else {
-    throw FormatError("'" + origin + "': tensor '" + name + "' is " + name_of(view.dtype) + "; allowed: F32, F16, BF16");
+    throw FormatError("'" + origin + "': tensor '" + name + "' is " + name_of(view.dtype) +
+                      "; allowed: F32, F16, BF16");
   }
   return matrix;
 }
@@ -160,7 +187,8 @@ StoredMatrix to_stored(const std::string& origin, const std::string& name, const
 std::size_t DecoderWeights::bytes() const {
   std::size_t bytes = token->bytes() + (head ? head->bytes() : 0);
   for (const DecoderLayer& layer : layers) {
-    for (const auto* linear : {&layer.query, &layer.key, &layer.value, &layer.output, &layer.gate, &layer.up, &layer.down}) {
+    for (const auto* linear :
+         {&layer.query, &layer.key, &layer.value, &layer.output, &layer.gate, &layer.up, &layer.down}) {
       bytes += (*linear)->bytes();
     }
   }
@@ -185,7 +213,9 @@ DecoderWeights load_decoder_weights(const DecoderConfig& config, const std::file
   const std::string origin = safetensors.string();
   Source source{.origin = origin, .names = kLlamaNames};
   for (const auto& [name, tensor] : file.tensors()) source.present.insert(name);
-  source.read = [&](const std::string& name, const Shape& shape) { return to_stored(origin, name, file.tensors().at(name), shape); };
+  source.read = [&](const std::string& name, const Shape& shape) {
+    return to_stored(origin, name, file.tensors().at(name), shape);
+  };
   return Builder(config, std::move(source)).build();
 }
 

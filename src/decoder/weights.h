@@ -38,6 +38,7 @@ struct DecoderWeights {
 // Throw FormatError that names the file and a missing, unknown or misshapen tensor.
 [[nodiscard]] DecoderWeights load_decoder_weights(const DecoderConfig& config, const GgufFile& file);
 /// Names as transformers' LlamaForCausalLM has them, model.layers.N by unique layer; F32, F16 and BF16.
-[[nodiscard]] DecoderWeights load_decoder_weights(const DecoderConfig& config, const std::filesystem::path& safetensors);
+[[nodiscard]] DecoderWeights load_decoder_weights(const DecoderConfig& config,
+                                                  const std::filesystem::path& safetensors);
 
 }  // namespace taesr

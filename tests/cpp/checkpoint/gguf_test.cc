@@ -67,7 +67,8 @@ TEST(Gguf, MissingMistypedAndOutOfRangeMetadataIsNamed) {
   };
   EXPECT_NE(message([&] { (void)file.text("absent"); }).find("'absent' is missing"), std::string::npos);
   EXPECT_NE(message([&] { (void)file.text("count"); }).find("'count' is not a text"), std::string::npos);
-  EXPECT_NE(message([&] { (void)file.integer("count", 8, 9); }).find("is 7; allowed: 8 to 9"), std::string::npos);
+  EXPECT_NE(message([&] { (void)file.integer("count", 8, 9); }).find("is 7; allowed: 8 to 9"),
+            std::string::npos);
 }
 
 TEST(GgmlBlocks, HalfPrecisionEqualsTheDefinitionForEveryNumber) {
@@ -80,7 +81,8 @@ TEST(GgmlBlocks, HalfPrecisionEqualsTheDefinitionForEveryNumber) {
       EXPECT_EQ(std::isnan(value), mantissa != 0) << bits;
       EXPECT_EQ(std::isinf(value), mantissa == 0) << bits;
     } else {
-      const double expected = exponent == 0 ? std::ldexp(mantissa, -24) : std::ldexp(1024 + mantissa, exponent - 25);
+      const double expected =
+          exponent == 0 ? std::ldexp(mantissa, -24) : std::ldexp(1024 + mantissa, exponent - 25);
       EXPECT_EQ(std::abs(value), expected) << bits;
     }
   }
@@ -150,8 +152,19 @@ TEST(Gguf, DamagedFilesAreRefusedWithTheFieldNamed) {
       {"long text", "'key': the file ends", [&] { return with_pair(8, u64(~0ULL)).bytes(); }},
       {"long array", "'key': length", [&] { return with_pair(9, u32(8) + u64(~0ULL)).bytes(); }},
       {"nested array", "arrays of arrays", [&] { return with_pair(9, u32(9) + u64(1)).bytes(); }},
-      {"alignment of 3", "general.alignment", [] { GgufWriter w; w.add("general.alignment", std::uint32_t{3}); return w.bytes(); }},
-      {"pair twice", "'a' appears twice", [] { GgufWriter w; w.add("a", 1.0F); w.add("a", 1.0F); return w.bytes(); }},
+      {"alignment of 3", "general.alignment",
+       [] {
+         GgufWriter w;
+         w.add("general.alignment", std::uint32_t{3});
+         return w.bytes();
+       }},
+      {"pair twice", "'a' appears twice",
+       [] {
+         GgufWriter w;
+         w.add("a", 1.0F);
+         w.add("a", 1.0F);
+         return w.bytes();
+       }},
       {"no dimensions", "0 dimensions", [] { return with_entry({}, 0, 0).bytes(); }},
       {"five dimensions", "5 dimensions", [] { return with_entry({1, 1, 1, 1, 1}, 0, 0).bytes(); }},
       {"size 0", "size 0", [] { return with_entry({0}, 0, 0).bytes(); }},
@@ -162,7 +175,11 @@ TEST(Gguf, DamagedFilesAreRefusedWithTheFieldNamed) {
       {"offset huge", "lie outside", [] { return with_entry({8}, 0, ~0ULL - 31).bytes(); }},
       {"offset odd", "multiple of 32", [] { return with_entry({8}, 0, 4).bytes(); }},
       {"overlap", "overlaps", [] { return with_entry({8}, 0, 0).bytes(); }},
-      {"cut short", "lie outside", [] { auto b = small_file().bytes(); return b.substr(0, b.size() - 64); }},
+      {"cut short", "lie outside",
+       [] {
+         auto b = small_file().bytes();
+         return b.substr(0, b.size() - 64);
+       }},
   };
   const TemporaryDirectory folder;
   for (const Damage& damage : cases) {
@@ -171,7 +188,8 @@ TEST(Gguf, DamagedFilesAreRefusedWithTheFieldNamed) {
       const GgufFile file(folder / "m.gguf");
       ADD_FAILURE() << damage.story << " was read";
     } catch (const FormatError& error) {
-      EXPECT_NE(std::string(error.what()).find(damage.expected), std::string::npos) << damage.story << ": " << error.what();
+      EXPECT_NE(std::string(error.what()).find(damage.expected), std::string::npos)
+          << damage.story << ": " << error.what();
       EXPECT_NE(std::string(error.what()).find("m.gguf"), std::string::npos) << damage.story;
     }
   }
@@ -184,7 +202,9 @@ TEST(Gguf, MutatedFilesAreReadWholeOrRefused) {
   int refused = 0;
   for (int round = 0; round < 2000; ++round) {
     std::string bytes = whole;
-    for (unsigned change = 0; change <= random() % 3; ++change) bytes[random() % bytes.size()] = static_cast<char>(random());
+    for (unsigned change = 0; change <= random() % 3; ++change) {
+      bytes[random() % bytes.size()] = static_cast<char>(random());
+    }
     if (round % 5 == 0) bytes.resize(random() % bytes.size());
     write_bytes(folder / "m.gguf", bytes);
     try {

@@ -33,7 +33,8 @@ TEST(SplitWords, FollowsTheExpressionOfGpt2WithNumbersAlone) {
   EXPECT_EQ(split_words("Hello  world's 12"), (Words{"Hello", " ", " world", "'s", " ", "1", "2"}));
   EXPECT_EQ(split_words("a \n b  "), (Words{"a", " \n", " b", "  "}));
   EXPECT_EQ(split_words("I'LL we'll !?x"), (Words{"I", "'", "LL", " we", "'ll", " !?", "x"}));
-  EXPECT_EQ(split_words("\xC3\xA9\xC2\xB2\xE2\x85\xA7 \xE4\xB8\xAD"), (Words{"\xC3\xA9", "\xC2\xB2", "\xE2\x85\xA7", " \xE4\xB8\xAD"}));
+  EXPECT_EQ(split_words("\xC3\xA9\xC2\xB2\xE2\x85\xA7 \xE4\xB8\xAD"),
+            (Words{"\xC3\xA9", "\xC2\xB2", "\xE2\x85\xA7", " \xE4\xB8\xAD"}));
   EXPECT_EQ(split_words("x\xFF\xFEy"), (Words{"x", "\xFF\xFE", "y"}));
   EXPECT_TRUE(split_words("").empty());
 }
@@ -42,7 +43,9 @@ TEST(SplitWords, WordsCoverAnyBytes) {
   std::mt19937 random(3);
   for (int round = 0; round < 500; ++round) {
     std::string text;
-    for (unsigned i = 0; i < random() % 40; ++i) text += random() % 2 == 0 ? static_cast<char>(random()) : " '\n1a"[random() % 5];
+    for (unsigned i = 0; i < random() % 40; ++i) {
+      text += random() % 2 == 0 ? static_cast<char>(random()) : " '\n1a"[random() % 5];
+    }
     std::string joined;
     for (const auto word : split_words(text)) {
       EXPECT_FALSE(word.empty());
@@ -60,7 +63,8 @@ std::vector<std::string> merged_slowly(std::string_view word) {
     std::size_t best = kMerges.size();
     std::size_t at = 0;
     for (std::size_t i = 0; i + 1 < parts.size(); ++i) {
-      const auto rank = static_cast<std::size_t>(std::find(kMerges.begin(), kMerges.end(), parts[i] + " " + parts[i + 1]) - kMerges.begin());
+      const auto rank = static_cast<std::size_t>(
+          std::find(kMerges.begin(), kMerges.end(), parts[i] + " " + parts[i + 1]) - kMerges.begin());
       if (rank < best) {
         best = rank;
         at = i;
@@ -80,7 +84,9 @@ TEST(ByteBpe, MergesAsTheDefinitionSays) {
     for (unsigned i = 0; i <= random() % 12; ++i) word += "thein aaa"[random() % 5];
     word.erase(std::remove(word.begin(), word.end(), ' '), word.end());
     std::vector<std::string> found;
-    for (const int id : tokenizer.encode(word, SpecialTokens::kAsText)) found.push_back(tokenizer.bytes_of(id));
+    for (const int id : tokenizer.encode(word, SpecialTokens::kAsText)) {
+      found.push_back(tokenizer.bytes_of(id));
+    }
     EXPECT_EQ(found, merged_slowly(word)) << word;
   }
   EXPECT_EQ(tokenizer.encode(" the", SpecialTokens::kAsText).size(), 1u);
@@ -115,8 +121,8 @@ TEST(ByteBpe, DamagedVocabulariesAreNamed) {
     }
     return "nothing was thrown";
   };
-  const auto file = [](const std::string& words, std::vector<std::string> tokens, std::vector<std::int32_t> types,
-                       std::vector<std::string> merges) {
+  const auto file = [](const std::string& words, std::vector<std::string> tokens,
+                       std::vector<std::int32_t> types, std::vector<std::string> merges) {
     GgufWriter writer;
     writer.add("tokenizer.ggml.model", std::string("gpt2"));
     writer.add("tokenizer.ggml.pre", words);
@@ -127,8 +133,10 @@ TEST(ByteBpe, DamagedVocabulariesAreNamed) {
   };
   EXPECT_NE(refused(file("llama3", {"a"}, {1}, {})).find("'llama3' is not read"), std::string::npos);
   EXPECT_NE(refused(file("smollm", {"a", "b"}, {1}, {})).find("token 1 has no type"), std::string::npos);
-  EXPECT_NE(refused(file("smollm", {"a", "b c"}, {1, 1}, {})).find("token 1 is not spelled"), std::string::npos);
-  EXPECT_NE(refused(file("smollm", {"<a>", "<a>"}, {3, 3}, {})).find("token 1 is special"), std::string::npos);
+  EXPECT_NE(refused(file("smollm", {"a", "b c"}, {1, 1}, {})).find("token 1 is not spelled"),
+            std::string::npos);
+  EXPECT_NE(refused(file("smollm", {"<a>", "<a>"}, {3, 3}, {})).find("token 1 is special"),
+            std::string::npos);
   EXPECT_NE(refused(file("smollm", {"a", "b"}, {1, 1}, {"a b"})).find("merge 0 is not"), std::string::npos);
   EXPECT_NE(refused(file("smollm", {"a", "b"}, {1, 1}, {"ab"})).find("merge 0 is not"), std::string::npos);
 }
@@ -151,11 +159,15 @@ TEST(ChatTemplate, WritesChatMlWithTheModelsSystemMessage) {
   ASSERT_TRUE(chat);
   const auto parse = [&](const std::string& text) { return tokenizer.encode(text, SpecialTokens::kParse); };
   const std::vector<ChatMessage> question = {{"user", "hi"}};
-  EXPECT_EQ(chat->encode(tokenizer, question),
-            parse("<|im_start|>system\nBe brief<|im_end|>\n<|im_start|>user\nhi<|im_end|>\n<|im_start|>assistant\n"));
+  EXPECT_EQ(
+      chat->encode(tokenizer, question),
+      parse(
+          "<|im_start|>system\nBe brief<|im_end|>\n<|im_start|>user\nhi<|im_end|>\n<|im_start|>assistant\n"));
   const std::vector<ChatMessage> own = {{"system", "s"}, {"user", "u"}, {"assistant", "a"}, {"user", "v"}};
-  EXPECT_EQ(chat->encode(tokenizer, own), parse("<|im_start|>system\ns<|im_end|>\n<|im_start|>user\nu<|im_end|>\n"
-                                                "<|im_start|>assistant\na<|im_end|>\n<|im_start|>user\nv<|im_end|>\n<|im_start|>assistant\n"));
+  EXPECT_EQ(
+      chat->encode(tokenizer, own),
+      parse("<|im_start|>system\ns<|im_end|>\n<|im_start|>user\nu<|im_end|>\n"
+            "<|im_start|>assistant\na<|im_end|>\n<|im_start|>user\nv<|im_end|>\n<|im_start|>assistant\n"));
 }
 
 TEST(ChatTemplate, WhatUsersWriteNeverBecomesASpecialToken) {

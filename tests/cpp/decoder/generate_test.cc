@@ -95,7 +95,8 @@ TEST(Generate, StopTextsEndTheTextBeforeThem) {
 
 TEST(Generate, CallersCanTurnAwayAtAnyTime) {
   int pieces = 0;
-  const Generation made = decoder().generate(kPrompt, kWarm, [&](const std::string&) { return ++pieces < 3; });
+  const Generation made =
+      decoder().generate(kPrompt, kWarm, [&](const std::string&) { return ++pieces < 3; });
   EXPECT_EQ(made.tokens.size(), 3u);
   EXPECT_EQ(made.finish, FinishReason::kCancelled);
 }
@@ -115,7 +116,9 @@ TEST(Generate, ThreadsDoNotDisturbEachOther) {
   std::vector<std::vector<int>> found(4);
   {
     std::vector<std::jthread> threads;
-    for (auto& tokens : found) threads.emplace_back([&] { tokens = decoder().generate(kPrompt, kWarm).tokens; });
+    for (auto& tokens : found) {
+      threads.emplace_back([&] { tokens = decoder().generate(kPrompt, kWarm).tokens; });
+    }
   }
   for (const auto& tokens : found) EXPECT_EQ(tokens, expected);
 }

@@ -67,7 +67,8 @@ TEST(Decoder, CachedDecodingEqualsOnePassOverTheWholeText) {
     KvCache cache(config, caching);
     std::size_t done = 0;
     for (const std::size_t chunk : {4u, 1u, 1u, 3u, 1u}) {
-      const auto part = decoder_forward(config, weights, std::span(kTokens).subspan(done, chunk), cache, LogitsOf::kLastToken);
+      const auto part = decoder_forward(config, weights, std::span(kTokens).subspan(done, chunk), cache,
+                                        LogitsOf::kLastToken);
       done += chunk;
       EXPECT_LT(largest_difference(part, std::span(whole).subspan((done - 1) * 40, 40)), 1e-4F) << done;
     }
@@ -87,7 +88,9 @@ TEST(Decoder, RecursiveModelEqualsTheSameLayersWrittenOut) {
   for (std::int64_t i = 0; i < 6; ++i) {
     const std::string from = "model.layers." + std::to_string(shared.unique_layer(i)) + ".";
     for (const auto& [name, tensor] : weights) {
-      if (name.starts_with(from)) copies["model.layers." + std::to_string(i) + "." + name.substr(from.size())] = tensor;
+      if (name.starts_with(from)) {
+        copies["model.layers." + std::to_string(i) + "." + name.substr(from.size())] = tensor;
+      }
     }
   }
   const DecoderWeights few = load(shared, weights);
@@ -166,8 +169,10 @@ TEST(DecoderConfig, UnreadableConfigFilesSayWhy) {
       {"a list", "[]", "not a JSON object"},
       {"no fields", "{}", "'vocab_size' is missing"},
       {"another model", R"({"model_type": "gpt2"})", "'model_type'"},
-      {"scaled positions", R"({"vocab_size": 9, "hidden_size": 4, "intermediate_size": 4, "num_hidden_layers": 1,
-        "num_attention_heads": 2, "max_position_embeddings": 8, "rope_scaling": {"rope_type": "llama3"}})", "llama3"},
+      {"scaled positions",
+       R"({"vocab_size": 9, "hidden_size": 4, "intermediate_size": 4, "num_hidden_layers": 1,
+        "num_attention_heads": 2, "max_position_embeddings": 8, "rope_scaling": {"rope_type": "llama3"}})",
+       "llama3"},
       {"text for a size", R"({"vocab_size": "9"})", "'vocab_size' is not an integer"},
   };
   for (const BadConfig& bad : cases) {
@@ -176,7 +181,8 @@ TEST(DecoderConfig, UnreadableConfigFilesSayWhy) {
       (void)read_decoder_config(folder / "config.json");
       ADD_FAILURE() << bad.story << " was read";
     } catch (const FormatError& error) {
-      EXPECT_NE(std::string(error.what()).find(bad.expected), std::string::npos) << bad.story << ": " << error.what();
+      EXPECT_NE(std::string(error.what()).find(bad.expected), std::string::npos)
+          << bad.story << ": " << error.what();
     }
   }
 }

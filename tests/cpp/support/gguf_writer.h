@@ -35,8 +35,10 @@ class GgufWriter {
     data_ += bytes;
     data_.append((32 - data_.size() % 32) % 32, '\0');
   }
-  void add_tensor(const std::string& name, const std::vector<std::uint64_t>& extents, const std::vector<float>& values) {
-    add_tensor(name, extents, 0, std::string(reinterpret_cast<const char*>(values.data()), values.size() * sizeof(float)));
+  void add_tensor(const std::string& name, const std::vector<std::uint64_t>& extents,
+                  const std::vector<float>& values) {
+    add_tensor(name, extents, 0,
+               std::string(reinterpret_cast<const char*>(values.data()), values.size() * sizeof(float)));
   }
   void add_entry(const std::string& name, const std::vector<std::uint64_t>& extents, std::uint32_t type,
                  std::uint64_t offset) {

@@ -23,8 +23,10 @@ inline std::vector<std::string> byte_tokens() {
 }
 
 inline const std::string kChatMl =
-    "{% for message in messages %}{% if loop.first and messages[0]['role'] != 'system' %}{{ '<|im_start|>system\nBe brief"
-    "<|im_end|>\n' }}{% endif %}{{'<|im_start|>' + message['role'] + '\n' + message['content'] + '<|im_end|>' + '\n'}}"
+    "{% for message in messages %}{% if loop.first and messages[0]['role'] != 'system' %}{{ "
+    "'<|im_start|>system\nBe brief"
+    "<|im_end|>\n' }}{% endif %}{{'<|im_start|>' + message['role'] + '\n' + message['content'] + "
+    "'<|im_end|>' + '\n'}}"
     "{% endfor %}{% if add_generation_prompt %}{{ '<|im_start|>assistant\n' }}{% endif %}";
 
 /// Ids: 0 to 255 the bytes, then what the merges make, then <|im_start|> and <|im_end|>, which ends a text.
@@ -65,11 +67,18 @@ inline std::string small_gguf_decoder(unsigned seed = 1) {
       {"llama.attention.head_count_kv", config.kv_heads}, {"llama.context_length", config.max_positions}};
   for (const auto& [key, value] : sizes) writer.add(key, static_cast<std::uint32_t>(value));
   writer.add("llama.attention.layer_norm_rms_epsilon", 1e-5F);
-  const std::vector<std::pair<std::string, std::string>> names = {
-      {"model.embed_tokens", "token_embd"}, {"model.norm", "output_norm"}, {"model.layers.", "blk."},
-      {"input_layernorm", "attn_norm"}, {"self_attn.q_proj", "attn_q"}, {"self_attn.k_proj", "attn_k"},
-      {"self_attn.v_proj", "attn_v"}, {"self_attn.o_proj", "attn_output"}, {"post_attention_layernorm", "ffn_norm"},
-      {"mlp.gate_proj", "ffn_gate"}, {"mlp.up_proj", "ffn_up"}, {"mlp.down_proj", "ffn_down"}};
+  const std::vector<std::pair<std::string, std::string>> names = {{"model.embed_tokens", "token_embd"},
+                                                                  {"model.norm", "output_norm"},
+                                                                  {"model.layers.", "blk."},
+                                                                  {"input_layernorm", "attn_norm"},
+                                                                  {"self_attn.q_proj", "attn_q"},
+                                                                  {"self_attn.k_proj", "attn_k"},
+                                                                  {"self_attn.v_proj", "attn_v"},
+                                                                  {"self_attn.o_proj", "attn_output"},
+                                                                  {"post_attention_layernorm", "ffn_norm"},
+                                                                  {"mlp.gate_proj", "ffn_gate"},
+                                                                  {"mlp.up_proj", "ffn_up"},
+                                                                  {"mlp.down_proj", "ffn_down"}};
   for (const auto& [name, tensor] : random_decoder_weights(config, seed)) {
     std::string own = name;
     for (const auto& [from, to] : names) {
