@@ -86,7 +86,7 @@ class TAESR_API TextStream {
 /// Const methods are safe concurrently.
 class TAESR_API Decoder {
  public:
-  /// Loads a GGUF file of architecture "llama" (F32, F16, Q4_0, Q4_1, Q8_0), or a folder with config.json and
+  /// Loads a GGUF file of architecture "llama" (F32, F16, BF16, Q4_0, Q4_1, Q8_0), or a folder with config.json and
   /// model.safetensors named as transformers' LlamaForCausalLM has them, which has no tokenizer. Throws
   /// IoError, FormatError, or InvalidArgument for sizes out of range; they name the file and the field.
   [[nodiscard]] static Decoder load(const std::filesystem::path& path, const DecoderOptions& options = {});

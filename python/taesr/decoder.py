@@ -92,7 +92,7 @@ class Decoder:
         Parameters
         ----------
         path
-            A GGUF file of architecture "llama" with tensors F32, F16, Q4_0, Q4_1 or Q8_0; or a folder
+            A GGUF file of architecture "llama" with tensors F32, F16, BF16, Q4_0, Q4_1 or Q8_0; or a folder
             as transformers' LlamaForCausalLM has it, with `sharing` and `recursions` in its config
             where layers are shared. Folders have no tokenizer: work with tokens then.
         kv_caching

@@ -8,11 +8,13 @@ namespace {
 
 constexpr std::size_t kHalf = kGgmlBlock / 2;
 
-float read_half(const std::byte* from) {
+std::uint16_t read_bits(const std::byte* from) {
   std::uint16_t bits = 0;
   std::memcpy(&bits, from, sizeof bits);
-  return half_to_float(bits);
+  return bits;
 }
+
+float read_half(const std::byte* from) { return half_to_float(read_bits(from)); }
 
 /// The low halves of the bytes are the block's first 16 values, the high ones its last.
 void read_nibbles(const std::byte* packed, float scale, float offset, float* values) {
@@ -27,6 +29,7 @@ void read_block(GgmlType type, const std::byte* block, float* values) {
   switch (type) {
     case GgmlType::kF32: std::memcpy(values, block, sizeof *values); return;
     case GgmlType::kF16: *values = read_half(block); return;
+    case GgmlType::kBF16: *values = std::bit_cast<float>(std::uint32_t{read_bits(block)} << 16); return;
     case GgmlType::kQ4_0: {
       const float scale = read_half(block);
       return read_nibbles(block + 2, scale, -8 * scale, values);
@@ -45,7 +48,7 @@ void read_block(GgmlType type, const std::byte* block, float* values) {
 
 std::optional<GgmlType> ggml_type(std::uint32_t number) {
   for (const auto type :
-       {GgmlType::kF32, GgmlType::kF16, GgmlType::kQ4_0, GgmlType::kQ4_1, GgmlType::kQ8_0}) {
+       {GgmlType::kF32, GgmlType::kF16, GgmlType::kBF16, GgmlType::kQ4_0, GgmlType::kQ4_1, GgmlType::kQ8_0}) {
     if (static_cast<std::uint32_t>(type) == number) return type;
   }
   return std::nullopt;
@@ -55,6 +58,7 @@ const char* name_of(GgmlType type) {
   switch (type) {
     case GgmlType::kF32: return "F32";
     case GgmlType::kF16: return "F16";
+    case GgmlType::kBF16: return "BF16";
     case GgmlType::kQ4_0: return "Q4_0";
     case GgmlType::kQ4_1: return "Q4_1";
     case GgmlType::kQ8_0: return "Q8_0";
@@ -63,13 +67,14 @@ const char* name_of(GgmlType type) {
 }
 
 std::size_t values_per_block(GgmlType type) {
-  return type == GgmlType::kF32 || type == GgmlType::kF16 ? 1 : kGgmlBlock;
+  return is_in_blocks(type) ? kGgmlBlock : 1;
 }
 
 std::size_t bytes_per_block(GgmlType type) {
   switch (type) {
     case GgmlType::kF32: return 4;
-    case GgmlType::kF16: return 2;
+    case GgmlType::kF16:
+    case GgmlType::kBF16: return 2;
     case GgmlType::kQ4_0: return 2 + kHalf;
     case GgmlType::kQ4_1: return 4 + kHalf;
     case GgmlType::kQ8_0: return 2 + kGgmlBlock;

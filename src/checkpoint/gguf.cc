@@ -119,7 +119,7 @@ class HeaderReader {
     const auto type = ggml_type(number);
     if (!type) {
       fail(where + "type " + std::to_string(number) +
-           " is not one of F32, F16, Q4_0, Q4_1, Q8_0; convert the file");
+           " is not one of F32, F16, BF16, Q4_0, Q4_1, Q8_0; convert the file");
     }
     entry.tensor.type = *type;
     entry.offset = read<std::uint64_t>(where + "offset");

@@ -59,7 +59,9 @@ void linear_portable(const QuantisedRows& x, std::int64_t rows, const PackedLine
 bool available(Instructions instructions) {
   switch (instructions) {
     case Instructions::kPortable: return true;
-    case Instructions::kAvx2: return __builtin_cpu_supports("avx2") != 0 && __builtin_cpu_supports("fma") != 0;
+    case Instructions::kAvx2:
+      return __builtin_cpu_supports("avx2") != 0 && __builtin_cpu_supports("fma") != 0 &&
+             __builtin_cpu_supports("f16c") != 0;
     case Instructions::kAvxVnni: return available(Instructions::kAvx2) && __builtin_cpu_supports("avxvnni") != 0;
     case Instructions::kAvx512: return avx512::available<std::uint8_t>();
   }
