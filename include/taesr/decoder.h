@@ -17,12 +17,19 @@ namespace taesr {
 
 /// What a decoder keeps of earlier tokens, where layers are shared.
 enum class KvCaching {
-  kFull,    // keys and values of every application of a layer
+  kFull,    // keys and values of every application of a layer; with routers, of those that a token reaches
   kShared,  // those of its first application, which the later ones read: less memory, another function
+};
+
+/// What a decoder computes with.
+enum class WeightPrecision {
+  kStored,   // weights as the file has them; those in blocks are multiplied with inputs of 8 bits
+  kFloat32,  // all in float32: exact, with 2 to 8 times the memory and time
 };
 
 struct DecoderOptions {
   KvCaching kv_caching = KvCaching::kFull;
+  WeightPrecision precision = WeightPrecision::kStored;
 };
 
 struct ChatMessage {
@@ -86,9 +93,10 @@ class TAESR_API TextStream {
 /// Const methods are safe concurrently.
 class TAESR_API Decoder {
  public:
-  /// Loads a GGUF file of architecture "llama" (F32, F16, BF16, Q4_0, Q4_1, Q8_0), or a folder with config.json and
-  /// model.safetensors named as transformers' LlamaForCausalLM has them, which has no tokenizer. Throws
-  /// IoError, FormatError, or InvalidArgument for sizes out of range; they name the file and the field.
+  /// Loads a GGUF file of architecture "llama" (F32, F16, BF16, Q4_0, Q4_1, Q8_0), or a folder with
+  /// config.json and model.safetensors named as transformers' LlamaForCausalLM has them, which has no
+  /// tokenizer. Throws IoError, FormatError, or InvalidArgument for sizes out of range; they name the file
+  /// and the field.
   [[nodiscard]] static Decoder load(const std::filesystem::path& path, const DecoderOptions& options = {});
   ~Decoder();
   Decoder(Decoder&&) noexcept;

@@ -19,6 +19,12 @@ KvCaching parse_kv_caching(const std::string& name) {
   throw InvalidArgument("kv_caching is '" + name.substr(0, 60) + "'; allowed: full, shared");
 }
 
+WeightPrecision parse_precision(const std::string& name) {
+  if (name == "stored") return WeightPrecision::kStored;
+  if (name == "float32") return WeightPrecision::kFloat32;
+  throw InvalidArgument("precision is '" + name.substr(0, 60) + "'; allowed: stored, float32");
+}
+
 py::array_t<float> logits(const Decoder& decoder, const std::vector<int>& tokens) {
   Matrix made;
   {
@@ -73,6 +79,9 @@ void register_decoder(py::module_& module) {
       .def_readonly("tied_embeddings", &DecoderConfig::tied_embeddings)
       .def_property_readonly("sharing", [](const DecoderConfig& self) { return name_of(self.sharing); })
       .def_readonly("recursions", &DecoderConfig::recursions)
+      .def_property_readonly("routing", [](const DecoderConfig& self) { return name_of(self.routing); })
+      .def_property_readonly("gate", [](const DecoderConfig& self) { return name_of(self.gate); })
+      .def_readonly("gate_scale", &DecoderConfig::gate_scale)
       .def_property_readonly("unique_layers", &DecoderConfig::unique_layers);
 
   py::class_<Generation>(module, "Generation")
@@ -91,12 +100,13 @@ void register_decoder(py::module_& module) {
   py::class_<Decoder, std::shared_ptr<Decoder>>(module, "Decoder")
       .def_static(
           "load",
-          [](const std::filesystem::path& path, const std::string& kv_caching) {
-            const DecoderOptions options{.kv_caching = parse_kv_caching(kv_caching)};
+          [](const std::filesystem::path& path, const std::string& kv_caching, const std::string& precision) {
+            const DecoderOptions options{.kv_caching = parse_kv_caching(kv_caching),
+                                         .precision = parse_precision(precision)};
             const py::gil_scoped_release release;
             return std::make_shared<Decoder>(Decoder::load(path, options));
           },
-          py::arg("path"), py::arg("kv_caching"))
+          py::arg("path"), py::arg("kv_caching"), py::arg("precision"))
       .def("encode", &Decoder::encode, py::arg("text"), py::arg("parse_special"),
            py::call_guard<py::gil_scoped_release>())
       .def(

@@ -12,6 +12,7 @@ from taesr._native import core
 from taesr.errors import InvalidArgument
 
 KvCaching = Literal["full", "shared"]
+WeightPrecision = Literal["stored", "float32"]
 FinishReason = Literal["end", "stop", "length", "cancelled"]
 Prompt = str | Sequence[Mapping[str, str]]
 
@@ -86,7 +87,9 @@ class Decoder:
         self.native = native
 
     @classmethod
-    def load(cls, path: str | Path, *, kv_caching: KvCaching = "full") -> Self:
+    def load(
+        cls, path: str | Path, *, kv_caching: KvCaching = "full", precision: WeightPrecision = "stored"
+    ) -> Self:
         """Load a GGUF file, or a folder with config.json and model.safetensors.
 
         Parameters
@@ -98,13 +101,16 @@ class Decoder:
         kv_caching
             "full" keeps keys and values of every application of a layer; "shared" those of the first
             application of a shared layer, which the later ones read: less memory, another function.
+        precision
+            "stored" keeps the weights as the file has them and multiplies those in blocks (Q4_0, Q4_1,
+            Q8_0) with inputs of 8 bits; "float32" is exact, with 2 to 8 times the memory and time.
 
         Raises
         ------
         IoError, FormatError, InvalidArgument
             Name the file, the field and what is wrong with it.
         """
-        return cls(core.Decoder.load(Path(path), kv_caching))
+        return cls(core.Decoder.load(Path(path), kv_caching, precision))
 
     def generate(
         self,

@@ -14,13 +14,22 @@ using Json = nlohmann::json;
 
 constexpr std::array<const char*, 5> kSharings = {"none", "cycle", "sequence", "middle_cycle",
                                                   "middle_sequence"};
+constexpr std::array<const char*, 3> kRoutings = {"none", "expert_choice", "token_choice"};
+constexpr std::array<const char*, 2> kGates = {"scaled", "preserving"};
 constexpr std::int64_t kLargestSize = 1 << 20;
 constexpr std::int64_t kLargestVocabulary = 1 << 24;
 constexpr std::int64_t kMostLayers = 1024;
 constexpr std::uint64_t kLargestConfig = 1 << 20;
 
-bool keeps_ends(Sharing sharing) {
-  return sharing == Sharing::kMiddleCycle || sharing == Sharing::kMiddleSequence;
+/// Index of `name`.
+template <std::size_t N>
+std::size_t parse(const char* field, const std::string& name, const std::array<const char*, N>& names) {
+  std::string allowed;
+  for (std::size_t i = 0; i < N; ++i) {
+    if (name == names[i]) return i;
+    allowed += (i > 0 ? ", " : "") + std::string(names[i]);
+  }
+  throw InvalidArgument(std::string(field) + " is '" + name.substr(0, 60) + "'; allowed: " + allowed);
 }
 
 void check(const std::string& origin, const char* field, std::int64_t value, std::int64_t least,
@@ -98,27 +107,30 @@ double read_rope_theta(const JsonFields& fields) {
 }  // namespace
 
 Sharing parse_sharing(const std::string& name) {
-  for (std::size_t i = 0; i < kSharings.size(); ++i) {
-    if (name == kSharings[i]) return static_cast<Sharing>(i);
-  }
-  throw InvalidArgument("sharing is '" + name.substr(0, 60) +
-                        "'; allowed: none, cycle, sequence, middle_cycle, middle_sequence");
+  return static_cast<Sharing>(parse("sharing", name, kSharings));
+}
+Routing parse_routing(const std::string& name) {
+  return static_cast<Routing>(parse("routing", name, kRoutings));
+}
+Gate parse_gate(const std::string& name) { return static_cast<Gate>(parse("gate", name, kGates)); }
+const char* name_of(Sharing sharing) { return kSharings[static_cast<std::size_t>(sharing)]; }
+const char* name_of(Routing routing) { return kRoutings[static_cast<std::size_t>(routing)]; }
+const char* name_of(Gate gate) { return kGates[static_cast<std::size_t>(gate)]; }
+
+std::int64_t DecoderConfig::end_layers() const {
+  return sharing == Sharing::kMiddleCycle || sharing == Sharing::kMiddleSequence ? 1 : 0;
 }
 
-const char* name_of(Sharing sharing) { return kSharings[static_cast<std::size_t>(sharing)]; }
-
 std::int64_t DecoderConfig::unique_layers() const {
-  if (sharing == Sharing::kNone) return layers;
-  return keeps_ends(sharing) ? (layers - 2) / recursions + 2 : layers / recursions;
+  return sharing == Sharing::kNone ? layers : block_layers() + 2 * end_layers();
 }
 
 std::int64_t DecoderConfig::unique_layer(std::int64_t layer) const {
-  const std::int64_t first = keeps_ends(sharing) ? 1 : 0;
-  const std::int64_t block = (layers - 2 * first) / recursions;
+  const std::int64_t first = end_layers();
   if (sharing == Sharing::kNone || layer < first) return layer;
   if (layer >= layers - first) return unique_layers() - 1;
   const bool cycle = sharing == Sharing::kCycle || sharing == Sharing::kMiddleCycle;
-  return first + (cycle ? (layer - first) % block : (layer - first) / recursions);
+  return first + (cycle ? (layer - first) % block_layers() : (layer - first) / recursions);
 }
 
 void DecoderConfig::validate(const std::string& origin) const {
@@ -140,7 +152,7 @@ void DecoderConfig::validate(const std::string& origin) const {
   }
   if (!(rope_theta > 0) || !std::isfinite(rope_theta)) fail("rope_theta must be above 0");
   if (!(norm_eps > 0) || !(norm_eps < 1)) fail("norm_eps must be above 0 and below 1");
-  const std::int64_t shared = layers - (keeps_ends(sharing) ? 2 : 0);
+  const std::int64_t shared = layers - 2 * end_layers();
   if (sharing == Sharing::kNone) {
     check(origin, "recursions (without sharing)", recursions, 1, 1);
   } else if (recursions < 1 || shared < recursions || shared % recursions != 0) {
@@ -148,6 +160,11 @@ void DecoderConfig::validate(const std::string& origin) const {
          " it must divide the " + std::to_string(shared) + " shared of " + std::to_string(layers) +
          " layers");
   }
+  if (routing != Routing::kNone && sharing != Sharing::kCycle && sharing != Sharing::kMiddleCycle) {
+    fail(std::string("routing ") + name_of(routing) + " needs sharing cycle or middle_cycle, not " +
+         name_of(sharing));
+  }
+  if (!(gate_scale > 0) || !std::isfinite(gate_scale)) fail("gate_scale must be above 0");
 }
 
 DecoderConfig read_decoder_config(const GgufFile& file) {
@@ -206,6 +223,11 @@ DecoderConfig read_decoder_config(const std::filesystem::path& path) {
   config.tied_embeddings = fields.has("tie_word_embeddings") && fields.at("tie_word_embeddings") == true;
   if (fields.has("sharing")) config.sharing = parse_sharing(fields.text("sharing"));
   if (fields.has("recursions")) config.recursions = fields.integer("recursions");
+  if (fields.has("routing")) config.routing = parse_routing(fields.text("routing"));
+  if (fields.has("gate")) config.gate = parse_gate(fields.text("gate"));
+  // What the two kinds are usually trained with.
+  config.gate_scale = config.routing == Routing::kTokenChoice ? 1 : 0.1;
+  if (fields.has("gate_scale")) config.gate_scale = fields.number("gate_scale");
   config.validate("'" + path.string() + "': ");
   return config;
 }

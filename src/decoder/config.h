@@ -11,8 +11,9 @@ namespace taesr {
 /// allowed.
 [[nodiscard]] DecoderConfig read_decoder_config(const GgufFile& file);
 
-/// Reads a config.json of transformers' LlamaConfig; of ours beside its fields are `sharing` and
-/// `recursions`. Throws IoError, FormatError, or InvalidArgument for sizes out of range.
+/// Reads a config.json of transformers' LlamaConfig; of ours beside its fields are `sharing`,
+/// `recursions`, `routing`, `gate` and `gate_scale`. Throws IoError, FormatError, or InvalidArgument for
+/// sizes out of range.
 [[nodiscard]] DecoderConfig read_decoder_config(const std::filesystem::path& path);
 
 }  // namespace taesr

@@ -27,7 +27,7 @@ Decoder Decoder::load(const std::filesystem::path& path, const DecoderOptions& o
   impl->options = options;
   if (std::filesystem::is_directory(path)) {
     impl->config = read_decoder_config(path / "config.json");
-    impl->weights = load_decoder_weights(impl->config, path / "model.safetensors");
+    impl->weights = load_decoder_weights(impl->config, options.precision, path / "model.safetensors");
     return Decoder(std::move(impl));
   }
   const GgufFile file(path);
@@ -43,7 +43,7 @@ Decoder Decoder::load(const std::filesystem::path& path, const DecoderOptions& o
       impl->chat = ChatTemplate::recognise(file.text(kChatTemplate), *impl->tokenizer);
     }
   }
-  impl->weights = load_decoder_weights(impl->config, file);
+  impl->weights = load_decoder_weights(impl->config, options.precision, file);
   return Decoder(std::move(impl));
 }
 
@@ -59,7 +59,9 @@ Matrix Decoder::logits(std::span<const int> tokens) const {
   Matrix logits;
   logits.rows = tokens.size();
   logits.columns = static_cast<std::size_t>(config.vocab_size);
-  logits.values = decoder_forward(config, impl_->weights, tokens, cache, LogitsOf::kAllTokens);
+  ForwardPass pass(config, *impl_->weights);
+  const std::span<const float> scores = pass.run(tokens, cache, LogitsOf::kAllTokens);
+  logits.values.assign(scores.begin(), scores.end());
   return logits;
 }
 
@@ -90,6 +92,6 @@ Generation Decoder::generate(std::span<const int> prompt, const GenerateOptions&
 }
 
 const DecoderConfig& Decoder::config() const { return impl_->config; }
-std::size_t Decoder::weight_bytes() const { return impl_->weights.bytes(); }
+std::size_t Decoder::weight_bytes() const { return impl_->weights->bytes(); }
 
 }  // namespace taesr

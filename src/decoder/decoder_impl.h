@@ -11,7 +11,7 @@ namespace taesr {
 
 struct Decoder::Impl {
   DecoderConfig config;
-  DecoderWeights weights;
+  std::optional<DecoderWeights> weights;
   DecoderOptions options;
   std::optional<ByteBpe> tokenizer;
   std::optional<ChatTemplate> chat;

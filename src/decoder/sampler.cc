@@ -4,6 +4,7 @@
 #include <cmath>
 #include <numeric>
 
+#include "decoder/vectors.h"
 #include "taesr/errors.h"
 
 namespace taesr {
@@ -45,14 +46,12 @@ int Sampler::choose(std::span<float> logits, std::span<const int> before) {
   if (options_.repetition_penalty != 1) {
     penalise(logits, before, static_cast<float>(options_.repetition_penalty));
   }
-  const bool numbers =
-      std::all_of(logits.begin(), logits.end(), [](float logit) { return std::isfinite(logit); });
-  if (!numbers) {
+  const std::int64_t best = vectors::find_largest(logits.data(), static_cast<std::int64_t>(logits.size()));
+  if (best < 0) {
     throw Error(
         "the decoder computed scores that are not numbers; its weights are damaged: get the file again");
   }
-  if (options_.temperature > 0 && options_.top_k != 1) return draw(logits);
-  return static_cast<int>(std::max_element(logits.begin(), logits.end()) - logits.begin());
+  return options_.temperature > 0 && options_.top_k != 1 ? draw(logits) : static_cast<int>(best);
 }
 
 /// Keeps the top_k best, then the fewest of them that together have the probability top_p (Holtzman et al.

@@ -55,6 +55,7 @@ struct TextStream::Impl {
         options(wanted),
         sampler(wanted),
         cache(decoder->config, decoder->options.kv_caching),
+        pass(decoder->config, *decoder->weights),
         tokens(prompt.begin(), prompt.end()) {
     result.prompt_tokens = prompt.size();
   }
@@ -66,7 +67,7 @@ struct TextStream::Impl {
       (void)forward(kPromptStep, LogitsOf::kNone);
       return true;
     }
-    std::vector<float> logits = forward(tokens.size() - read, LogitsOf::kLastToken);
+    const std::span<float> logits = forward(tokens.size() - read, LogitsOf::kLastToken);
     const Stopwatch watch(result.decode_seconds);
     take(sampler.choose(logits, tokens), piece);
     result.text += piece;
@@ -74,11 +75,11 @@ struct TextStream::Impl {
     return true;
   }
 
-  std::vector<float> forward(std::size_t count, LogitsOf wanted) {
+  std::span<float> forward(std::size_t count, LogitsOf wanted) {
     const Stopwatch watch(read < result.prompt_tokens ? result.prefill_seconds : result.decode_seconds);
     const auto part = std::span(tokens).subspan(read, count);
     read += count;
-    return decoder_forward(decoder->config, decoder->weights, part, cache, wanted);
+    return pass.run(part, cache, wanted);
   }
 
   void finish(FinishReason reason) {
@@ -131,6 +132,7 @@ struct TextStream::Impl {
   GenerateOptions options;
   Sampler sampler;
   KvCache cache;
+  ForwardPass pass;
   std::vector<int> tokens;  // of the prompt and the text
   std::size_t read = 0;     // those that the cache holds
   std::string held;         // bytes that may yet become part of a stop text or of a character

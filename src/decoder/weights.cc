@@ -11,7 +11,39 @@
 namespace taesr {
 namespace {
 
+using blocks::PackedMatrix;
 using Shape = std::vector<std::int64_t>;
+
+/// A matrix as a file stores it, row after row.
+struct StoredMatrix {
+  GgmlType type = GgmlType::kF32;
+  std::int64_t rows = 0;
+  std::int64_t columns = 0;
+  std::vector<std::byte> bytes;
+
+  [[nodiscard]] std::size_t row_bytes() const {
+    return static_cast<std::size_t>(columns) / values_per_block(type) * bytes_per_block(type);
+  }
+
+  [[nodiscard]] std::vector<float> values() const {
+    std::vector<float> values(static_cast<std::size_t>(rows * columns));
+    dequantise(type, bytes, values);
+    return values;
+  }
+};
+
+bool is_finite(const StoredMatrix& matrix) {
+  float values[kGgmlBlock];
+  const std::size_t size = bytes_per_block(matrix.type);
+  for (std::size_t at = 0; at < matrix.bytes.size(); at += size) {
+    dequantise(matrix.type, std::span(matrix.bytes).subspan(at, size),
+               std::span(values, values_per_block(matrix.type)));
+    for (std::size_t i = 0; i < values_per_block(matrix.type); ++i) {
+      if (!std::isfinite(values[i])) return false;
+    }
+  }
+  return true;
+}
 
 std::string to_text(const Shape& shape) {
   std::string text = "[";
@@ -34,12 +66,14 @@ struct Names {
   const char* gate;
   const char* up;
   const char* down;
+  const char* router;
+  const char* router_bias;
 };
 
 constexpr Names kGgufNames = {"token_embd.weight",  "output_norm.weight", "output.weight",   "blk.",
                               "attn_norm.weight",   "attn_q.weight",      "attn_k.weight",   "attn_v.weight",
                               "attn_output.weight", "ffn_norm.weight",    "ffn_gate.weight", "ffn_up.weight",
-                              "ffn_down.weight"};
+                              "ffn_down.weight",    "router.weight",      "router.bias"};
 constexpr Names kLlamaNames = {"model.embed_tokens.weight",
                                "model.norm.weight",
                                "lm_head.weight",
@@ -52,7 +86,9 @@ constexpr Names kLlamaNames = {"model.embed_tokens.weight",
                                "post_attention_layernorm.weight",
                                "mlp.gate_proj.weight",
                                "mlp.up_proj.weight",
-                               "mlp.down_proj.weight"};
+                               "mlp.down_proj.weight",
+                               "model.router.weight",
+                               "model.router.bias"};
 
 /// A file of named tensors, whatever its format.
 struct Source {
@@ -80,15 +116,22 @@ StoredMatrix separate_halves(const StoredMatrix& from, std::int64_t head_dim) {
 /// Builds the weights from a source and notes which of its tensors were taken.
 class Builder {
  public:
-  Builder(const DecoderConfig& config, Source source) : config_(config), source_(std::move(source)) {}
+  Builder(const DecoderConfig& config, WeightPrecision precision, Source source)
+      : config_(config), precision_(precision), source_(std::move(source)) {}
 
   DecoderWeights build() {
-    DecoderWeights weights;
-    weights.token = linear(source_.names.token, config_.vocab_size, config_.hidden_size);
+    const Names& names = source_.names;
+    DecoderWeights weights{.token = matrix(names.token, config_.vocab_size, config_.hidden_size)};
     for (std::int64_t i = 0; i < config_.unique_layers(); ++i) weights.layers.push_back(layer(i));
-    weights.final_norm = norm(source_.names.final_norm);
+    weights.final_norm = numbers(names.final_norm, {config_.hidden_size});
     if (!config_.tied_embeddings) {
-      weights.head = linear(source_.names.head, config_.vocab_size, config_.hidden_size);
+      weights.head.emplace(matrix(names.head, config_.vocab_size, config_.hidden_size));
+    }
+    if (config_.routing != Routing::kNone) {
+      weights.routers = numbers(names.router, {config_.recursions, config_.hidden_size});
+    }
+    if (config_.routing == Routing::kTokenChoice) {
+      weights.router_bias = numbers(names.router_bias, {config_.recursions});
     }
     refuse_unknown();
     return weights;
@@ -102,22 +145,21 @@ class Builder {
   StoredMatrix read(const std::string& name, const Shape& shape) {
     if (!source_.present.contains(name)) fail("tensor '" + name + "' is missing");
     source_.present.erase(name);
-    return source_.read(name, shape);
+    StoredMatrix stored = source_.read(name, shape);
+    if (!is_finite(stored)) fail("tensor '" + name + "' holds a value that is not finite");
+    return stored;
   }
 
-  std::vector<float> norm(const std::string& name) {
-    std::vector<float> values = read(name, {config_.hidden_size}).values();
-    for (const float value : values) {
-      if (!std::isfinite(value)) fail("tensor '" + name + "' holds a value that is not finite");
-    }
-    return values;
+  std::vector<float> numbers(const std::string& name, const Shape& shape) {
+    return read(name, shape).values();
   }
 
-  std::unique_ptr<Linear> linear(const std::string& name, std::int64_t out, std::int64_t in,
-                                 bool rotary = false) {
-    const StoredMatrix stored = read(name, {out, in});
-    return make_float_linear(rotary && source_.interleaved_heads ? separate_halves(stored, config_.head_dim)
-                                                                 : stored);
+  PackedMatrix matrix(const std::string& name, std::int64_t out, std::int64_t in, bool rotary = false) {
+    StoredMatrix stored = read(name, {out, in});
+    if (rotary && source_.interleaved_heads) stored = separate_halves(stored, config_.head_dim);
+    if (precision_ == WeightPrecision::kStored) return {stored.type, out, in, stored.bytes};
+    const std::vector<float> values = stored.values();
+    return {GgmlType::kF32, out, in, std::as_bytes(std::span(values))};
   }
 
   DecoderLayer layer(std::int64_t index) {
@@ -126,17 +168,15 @@ class Builder {
     const std::int64_t hidden = config_.hidden_size;
     const std::int64_t queries = config_.heads * config_.head_dim;
     const std::int64_t keys = config_.kv_heads * config_.head_dim;
-    DecoderLayer layer;
-    layer.attention_norm = norm(prefix + names.attention_norm);
-    layer.query = linear(prefix + names.query, queries, hidden, true);
-    layer.key = linear(prefix + names.key, keys, hidden, true);
-    layer.value = linear(prefix + names.value, keys, hidden);
-    layer.output = linear(prefix + names.output, hidden, queries);
-    layer.mlp_norm = norm(prefix + names.mlp_norm);
-    layer.gate = linear(prefix + names.gate, config_.intermediate_size, hidden);
-    layer.up = linear(prefix + names.up, config_.intermediate_size, hidden);
-    layer.down = linear(prefix + names.down, hidden, config_.intermediate_size);
-    return layer;
+    return {.attention_norm = numbers(prefix + names.attention_norm, {hidden}),
+            .query = matrix(prefix + names.query, queries, hidden, true),
+            .key = matrix(prefix + names.key, keys, hidden, true),
+            .value = matrix(prefix + names.value, keys, hidden),
+            .output = matrix(prefix + names.output, hidden, queries),
+            .mlp_norm = numbers(prefix + names.mlp_norm, {hidden}),
+            .gate = matrix(prefix + names.gate, config_.intermediate_size, hidden),
+            .up = matrix(prefix + names.up, config_.intermediate_size, hidden),
+            .down = matrix(prefix + names.down, hidden, config_.intermediate_size)};
   }
 
   /// A tensor that nothing reads would change the answers if it were read.
@@ -150,6 +190,7 @@ class Builder {
   }
 
   const DecoderConfig& config_;
+  WeightPrecision precision_;
   Source source_;
 };
 
@@ -163,39 +204,36 @@ StoredMatrix empty_matrix(GgmlType type, const Shape& shape) {
   return {.type = type, .rows = shape.size() == 2 ? shape[0] : 1, .columns = shape.back(), .bytes = {}};
 }
 
-/// bfloat16 becomes float32, which holds all its values.
 StoredMatrix to_stored(const std::string& origin, const std::string& name, const TensorView& view,
                        const Shape& shape) {
   if (view.shape != shape) fail_shape(origin, name, view.shape, shape);
-  StoredMatrix matrix = empty_matrix(view.dtype == DType::kFloat16 ? GgmlType::kF16 : GgmlType::kF32, shape);
-  if (view.dtype == DType::kFloat32 || view.dtype == DType::kFloat16) {
+  const auto stored_as = [&](GgmlType type) {
+    StoredMatrix matrix = empty_matrix(type, shape);
     matrix.bytes.assign(view.bytes.begin(), view.bytes.end());
-  } else if (view.dtype == DType::kBFloat16) {
-    matrix.bytes.assign(view.bytes.size() * 2, std::byte{0});
-    for (std::size_t i = 0; i < view.bytes.size(); i += 2) {
-      std::memcpy(matrix.bytes.data() + 2 * i + 2, view.bytes.data() + i, 2);
-    }
-  } else {
-    throw FormatError("'" + origin + "': tensor '" + name + "' is " + name_of(view.dtype) +
-                      "; allowed: F32, F16, BF16");
-  }
-  return matrix;
+    return matrix;
+  };
+  if (view.dtype == DType::kFloat32) return stored_as(GgmlType::kF32);
+  if (view.dtype == DType::kFloat16) return stored_as(GgmlType::kF16);
+  if (view.dtype == DType::kBFloat16) return stored_as(GgmlType::kBF16);
+  throw FormatError("'" + origin + "': tensor '" + name + "' is " + name_of(view.dtype) +
+                    "; allowed: F32, F16, BF16");
 }
 
 }  // namespace
 
 std::size_t DecoderWeights::bytes() const {
-  std::size_t bytes = token->bytes() + (head ? head->bytes() : 0);
+  std::size_t bytes = token.bytes() + (head ? head->bytes() : 0);
   for (const DecoderLayer& layer : layers) {
-    for (const auto* linear :
+    for (const PackedMatrix* matrix :
          {&layer.query, &layer.key, &layer.value, &layer.output, &layer.gate, &layer.up, &layer.down}) {
-      bytes += (*linear)->bytes();
+      bytes += matrix->bytes();
     }
   }
   return bytes;
 }
 
-DecoderWeights load_decoder_weights(const DecoderConfig& config, const GgufFile& file) {
+DecoderWeights load_decoder_weights(const DecoderConfig& config, WeightPrecision precision,
+                                    const GgufFile& file) {
   Source source{.origin = file.origin(), .names = kGgufNames, .interleaved_heads = true};
   for (const auto& [name, tensor] : file.tensors()) source.present.insert(name);
   source.read = [&](const std::string& name, const Shape& shape) {
@@ -205,10 +243,11 @@ DecoderWeights load_decoder_weights(const DecoderConfig& config, const GgufFile&
     matrix.bytes.assign(tensor.bytes.begin(), tensor.bytes.end());
     return matrix;
   };
-  return Builder(config, std::move(source)).build();
+  return Builder(config, precision, std::move(source)).build();
 }
 
-DecoderWeights load_decoder_weights(const DecoderConfig& config, const std::filesystem::path& safetensors) {
+DecoderWeights load_decoder_weights(const DecoderConfig& config, WeightPrecision precision,
+                                    const std::filesystem::path& safetensors) {
   const SafetensorsFile file(safetensors);
   const std::string origin = safetensors.string();
   Source source{.origin = origin, .names = kLlamaNames};
@@ -216,7 +255,7 @@ DecoderWeights load_decoder_weights(const DecoderConfig& config, const std::file
   source.read = [&](const std::string& name, const Shape& shape) {
     return to_stored(origin, name, file.tensors().at(name), shape);
   };
-  return Builder(config, std::move(source)).build();
+  return Builder(config, precision, std::move(source)).build();
 }
 
 }  // namespace taesr

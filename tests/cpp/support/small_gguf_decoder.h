@@ -4,6 +4,7 @@
 #include <vector>
 
 #include "index/unicode.h"
+#include "support/ggml_writer.h"
 #include "support/gguf_writer.h"
 #include "support/random_decoder.h"
 
@@ -56,10 +57,10 @@ inline GgufWriter small_gguf_tokenizer(const std::vector<std::string>& merges) {
 
 inline const std::vector<std::string> kMerges = {"t h", "th e", "i n", "Ġ the", "h e", "a a", "aa aa"};
 
-/// A whole file with random weights of the shape of small_decoder(), three layers.
-inline std::string small_gguf_decoder(unsigned seed = 1) {
+/// A whole file with random weights and its matrices of type `type`.
+inline std::string small_gguf_decoder(unsigned seed = 1, DecoderConfig config = small_decoder(),
+                                      GgmlType type = GgmlType::kF32) {
   GgufWriter writer = small_gguf_tokenizer(kMerges);
-  DecoderConfig config = small_decoder();
   config.vocab_size = 256 + static_cast<std::int64_t>(kMerges.size()) + 2;
   const std::vector<std::pair<std::string, std::int64_t>> sizes = {
       {"llama.embedding_length", config.hidden_size}, {"llama.feed_forward_length", config.intermediate_size},
@@ -84,7 +85,9 @@ inline std::string small_gguf_decoder(unsigned seed = 1) {
     for (const auto& [from, to] : names) {
       if (const auto at = own.find(from); at != std::string::npos) own.replace(at, from.size(), to);
     }
-    writer.add_tensor(own, {tensor.first.rbegin(), tensor.first.rend()}, tensor.second);
+    const GgmlType stored = tensor.first.size() == 1 ? GgmlType::kF32 : type;
+    writer.add_tensor(own, {tensor.first.rbegin(), tensor.first.rend()}, static_cast<std::uint32_t>(stored),
+                      ggml_bytes(stored, tensor.second));
   }
   return writer.bytes();
 }

@@ -36,7 +36,7 @@ def test_half_precision_weights_are_read_exactly(tmp_path: Path, dtype: torch.dt
 
 
 def test_shared_layers_are_stored_once(tmp_path: Path) -> None:
-    table = 50 * 24 * 4
+    table = 64 * 24 * 4  # of 50 rows, up to whole panels
     sizes = {}
     for sharing in ("none", "middle_cycle", "cycle"):
         unique = max(LAYERS[sharing]) + 1
