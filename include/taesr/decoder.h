@@ -67,6 +67,13 @@ struct Generation {
   std::size_t kv_bytes = 0;   // memory of keys and values at the end
 };
 
+/// What tokens pass on their way through a model, and what they leave.
+struct DecoderTrace {
+  std::vector<int> recursions;    // of the shared layers, by token
+  std::size_t kv_bytes = 0;       // memory of their keys and values
+  std::size_t kv_bytes_read = 0;  // of these, what the next token reads if it passes all recursions
+};
+
 /// A text that is being generated. Not for several threads at once.
 class TAESR_API TextStream {
  public:
@@ -105,6 +112,9 @@ class TAESR_API Decoder {
   /// Scores of every next token after each of `tokens` [tokens, vocab_size]. Throws InvalidArgument for ids
   /// out of range and for more tokens than max_positions.
   [[nodiscard]] Matrix logits(std::span<const int> tokens) const;
+
+  /// Where the routers send these tokens, and the memory that they take. Throws as logits() does.
+  [[nodiscard]] DecoderTrace trace(std::span<const int> tokens) const;
 
   // The next three throw InvalidArgument for a model without a tokenizer.
 

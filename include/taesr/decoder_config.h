@@ -18,9 +18,9 @@ enum class Sharing { kNone, kCycle, kSequence, kMiddleCycle, kMiddleSequence };
 [[nodiscard]] TAESR_API const char* name_of(Sharing sharing);
 
 /// Who decides how often a token passes the shared layers: no one, so that all pass them `recursions` times;
-/// a router before each recursion, which goes on with the tokens that it scores above 0, of those that passed
-/// the one before (expert choice); or one before the first, which gives every token its number of recursions
-/// (token choice).
+/// a router before each recursion, which goes on with the tokens that it scores 0 or above, of those that
+/// passed the one before (expert choice); or one before the first, which gives every token its number of
+/// recursions (token choice).
 enum class Routing { kNone, kExpertChoice, kTokenChoice };
 
 /// "none", "expert_choice" or "token_choice"; throws InvalidArgument for anything else.

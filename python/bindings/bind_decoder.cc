@@ -34,6 +34,11 @@ py::array_t<float> logits(const Decoder& decoder, const std::vector<int>& tokens
   return to_numpy(std::move(made));
 }
 
+DecoderTrace trace(const Decoder& decoder, const std::vector<int>& tokens) {
+  const py::gil_scoped_release release;
+  return decoder.trace(tokens);
+}
+
 std::vector<int> encode_chat(const Decoder& decoder,
                              const std::vector<std::pair<std::string, std::string>>& messages) {
   std::vector<ChatMessage> chat;
@@ -93,6 +98,11 @@ void register_decoder(py::module_& module) {
       .def_readonly("decode_seconds", &Generation::decode_seconds)
       .def_readonly("kv_bytes", &Generation::kv_bytes);
 
+  py::class_<DecoderTrace>(module, "DecoderTrace")
+      .def_readonly("recursions", &DecoderTrace::recursions)
+      .def_readonly("kv_bytes", &DecoderTrace::kv_bytes)
+      .def_readonly("kv_bytes_read", &DecoderTrace::kv_bytes_read);
+
   py::class_<TextStream>(module, "TextStream")
       .def("next", &next_piece)
       .def("result", [](const TextStream& self) { return self.result(); });
@@ -117,6 +127,7 @@ void register_decoder(py::module_& module) {
            py::arg("top_k"), py::arg("top_p"), py::arg("repetition_penalty"), py::arg("stop"),
            py::arg("seed"))
       .def("logits", &logits, py::arg("tokens"))
+      .def("trace", &trace, py::arg("tokens"))
       .def_property_readonly("config", &Decoder::config)
       .def_property_readonly("weight_bytes", &Decoder::weight_bytes);
 }

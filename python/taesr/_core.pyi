@@ -9,7 +9,7 @@ import os
 import pathlib
 import torch
 import typing
-__all__: list[str] = ['AddReport', 'CheckReport', 'Chunk', 'ChunkOptions', 'Collection', 'CollectionInfo', 'CompactReport', 'Decoder', 'DecoderConfig', 'DeviceEngine', 'Document', 'DocumentInfo', 'Embedder', 'EncodeResult', 'Encoder', 'Explanation', 'Generation', 'Hit', 'HnswFilter', 'HnswIndex', 'ImpactIndex', 'ModelShape', 'PackedLayout', 'RoutedRecursion', 'SearchOptions', 'SearchResult', 'Section', 'Snapshot', 'StoredChunk', 'TAESRConfig', 'TextStream', 'TokenIndex', 'Tokenizer', 'TransferReport', 'VectorCodec', 'check_collection', 'check_weights', 'chunk_document', 'compact_collection', 'copy_collection', 'cpu_multiplies_bfloat16', 'create_snapshot', 'default_model_path', 'dense_embedding', 'describe_collection', 'encoder_forward', 'encoder_states', 'export_collection', 'forward_routed', 'fuse', 'import_collection', 'late_embedding', 'list_collections', 'list_snapshots', 'load_weights', 'passage_text', 'pooled_mean', 'remove_documents', 'remove_documents_matching', 'restore_snapshot', 'router_class', 'router_features', 'router_logits', 'save_weights', 'search_batch', 'sparse_embedding', 'split_sentences', 'standard_scores', 'text_flops', 'weight_shapes']
+__all__: list[str] = ['AddReport', 'CheckReport', 'Chunk', 'ChunkOptions', 'Collection', 'CollectionInfo', 'CompactReport', 'Decoder', 'DecoderConfig', 'DecoderTrace', 'DeviceEngine', 'Document', 'DocumentInfo', 'Embedder', 'EncodeResult', 'Encoder', 'Explanation', 'Generation', 'Hit', 'HnswFilter', 'HnswIndex', 'ImpactIndex', 'ModelShape', 'PackedLayout', 'RoutedRecursion', 'SearchOptions', 'SearchResult', 'Section', 'Snapshot', 'StoredChunk', 'TAESRConfig', 'TextStream', 'TokenIndex', 'Tokenizer', 'TransferReport', 'VectorCodec', 'check_collection', 'check_weights', 'chunk_document', 'compact_collection', 'copy_collection', 'cpu_multiplies_bfloat16', 'create_snapshot', 'default_model_path', 'dense_embedding', 'describe_collection', 'encoder_forward', 'encoder_states', 'export_collection', 'forward_routed', 'fuse', 'import_collection', 'late_embedding', 'list_collections', 'list_snapshots', 'load_weights', 'passage_text', 'pooled_mean', 'remove_documents', 'remove_documents_matching', 'restore_snapshot', 'router_class', 'router_features', 'router_logits', 'save_weights', 'search_batch', 'sparse_embedding', 'split_sentences', 'standard_scores', 'text_flops', 'weight_shapes']
 class TAESRConfig:
     __hash__: typing.ClassVar[None] = None
     @staticmethod
@@ -802,6 +802,16 @@ class Generation:
     @property
     def tokens(self) -> list[int]:
         ...
+class DecoderTrace:
+    @property
+    def kv_bytes(self) -> int:
+        ...
+    @property
+    def kv_bytes_read(self) -> int:
+        ...
+    @property
+    def recursions(self) -> list[int]:
+        ...
 class TextStream:
     def next(self) -> str | None:
         ...
@@ -820,6 +830,8 @@ class Decoder:
     def logits(self, tokens: collections.abc.Sequence[typing.SupportsInt | typing.SupportsIndex]) -> numpy.typing.NDArray[numpy.float32]:
         ...
     def stream(self, prompt: collections.abc.Sequence[typing.SupportsInt | typing.SupportsIndex], *, max_tokens: typing.SupportsInt | typing.SupportsIndex, temperature: typing.SupportsFloat | typing.SupportsIndex, top_k: typing.SupportsInt | typing.SupportsIndex, top_p: typing.SupportsFloat | typing.SupportsIndex, repetition_penalty: typing.SupportsFloat | typing.SupportsIndex, stop: collections.abc.Sequence[str], seed: typing.SupportsInt | typing.SupportsIndex) -> TextStream:
+        ...
+    def trace(self, tokens: collections.abc.Sequence[typing.SupportsInt | typing.SupportsIndex]) -> DecoderTrace:
         ...
     @property
     def config(self) -> DecoderConfig:

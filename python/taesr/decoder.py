@@ -35,6 +35,19 @@ class Generation:
     kv_bytes: int
 
 
+@dataclass(frozen=True, kw_only=True)
+class DecoderTrace:
+    """What tokens pass on their way through a model, and what they leave.
+
+    `recursions` counts by token how often it passed the shared layers; `kv_bytes` is the memory of all
+    keys and values, `kv_bytes_read` what of it the next token reads if it passes all recursions.
+    """
+
+    recursions: list[int]
+    kv_bytes: int
+    kv_bytes_read: int
+
+
 class TextStream:
     """The pieces of a text while it is generated; leave the loop to end the generation.
 
@@ -220,6 +233,13 @@ class Decoder:
     def logits(self, tokens: Sequence[int]) -> npt.NDArray[np.float32]:
         """Scores of every next token after each of `tokens`: float32 [tokens, vocab_size]."""
         return self.native.logits(list(tokens))
+
+    def trace(self, tokens: Sequence[int]) -> DecoderTrace:
+        """Where the routers send these tokens, and what that takes."""
+        native = self.native.trace(list(tokens))
+        return DecoderTrace(
+            recursions=native.recursions, kv_bytes=native.kv_bytes, kv_bytes_read=native.kv_bytes_read
+        )
 
     @property
     def config(self) -> core.DecoderConfig:

@@ -232,4 +232,17 @@ DecoderConfig read_decoder_config(const std::filesystem::path& path) {
   return config;
 }
 
+void check_tokens(const DecoderConfig& config, std::span<const int> tokens) {
+  if (static_cast<std::int64_t>(tokens.size()) > config.max_positions) {
+    throw InvalidArgument(std::to_string(tokens.size()) + " tokens are more than the model's " +
+                          std::to_string(config.max_positions) + " positions; shorten the text");
+  }
+  for (std::size_t i = 0; i < tokens.size(); ++i) {
+    if (tokens[i] < 0 || tokens[i] >= config.vocab_size) {
+      throw InvalidArgument("token " + std::to_string(i) + " is " + std::to_string(tokens[i]) +
+                            "; allowed: 0 to " + std::to_string(config.vocab_size - 1));
+    }
+  }
+}
+
 }  // namespace taesr

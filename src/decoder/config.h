@@ -1,6 +1,7 @@
 #pragma once
 
 #include <filesystem>
+#include <span>
 
 #include "checkpoint/gguf.h"
 #include "taesr/decoder_config.h"
@@ -15,5 +16,8 @@ namespace taesr {
 /// `recursions`, `routing`, `gate` and `gate_scale`. Throws IoError, FormatError, or InvalidArgument for
 /// sizes out of range.
 [[nodiscard]] DecoderConfig read_decoder_config(const std::filesystem::path& path);
+
+/// Throws InvalidArgument for ids outside the vocabulary and for more tokens than the model has positions.
+void check_tokens(const DecoderConfig& config, std::span<const int> tokens);
 
 }  // namespace taesr

@@ -65,6 +65,14 @@ Matrix Decoder::logits(std::span<const int> tokens) const {
   return logits;
 }
 
+DecoderTrace Decoder::trace(std::span<const int> tokens) const {
+  check_tokens(impl_->config, tokens);
+  KvCache cache(impl_->config, impl_->options.kv_caching);
+  ForwardPass pass(impl_->config, *impl_->weights);
+  (void)pass.run(tokens, cache, LogitsOf::kNone);
+  return {.recursions = pass.recursions(), .kv_bytes = cache.bytes(), .kv_bytes_read = cache.bytes_read()};
+}
+
 std::vector<int> Decoder::encode(const std::string& text, bool parse_special) const {
   return impl_->need_tokenizer().encode(text, parse_special ? SpecialTokens::kParse : SpecialTokens::kAsText);
 }

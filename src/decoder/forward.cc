@@ -46,6 +46,7 @@ ForwardPass::ForwardPass(const DecoderConfig& config, const DecoderWeights& weig
 }
 
 std::span<float> ForwardPass::run(std::span<const int> tokens, KvCache& cache, LogitsOf wanted) {
+  all_.tokens.clear();
   if (tokens.empty()) return {};
   const auto count = static_cast<std::int64_t>(tokens.size());
   prepare(count, cache);
@@ -60,6 +61,16 @@ std::span<float> ForwardPass::run(std::span<const int> tokens, KvCache& cache, L
   });
   cache.advance(count);
   return std::span(logits_).first(static_cast<std::size_t>((count - first) * config_.vocab_size));
+}
+
+std::vector<int> ForwardPass::recursions() const {
+  const bool routed = config_.routing != Routing::kNone;
+  std::vector<int> passed(all_.tokens.size(), routed ? 0 : static_cast<int>(config_.recursions));
+  if (passed.empty()) return passed;
+  for (const Rows& rows : active_) {
+    for (const std::int64_t token : rows.tokens) ++passed[static_cast<std::size_t>(token)];
+  }
+  return passed;
 }
 
 void ForwardPass::prepare(std::int64_t tokens, KvCache& cache) {
@@ -283,19 +294,6 @@ void ForwardPass::multiply(Member& member, const std::vector<float>& x, std::int
       first += count;
     }
   });
-}
-
-void check_tokens(const DecoderConfig& config, std::span<const int> tokens) {
-  if (static_cast<std::int64_t>(tokens.size()) > config.max_positions) {
-    throw InvalidArgument(std::to_string(tokens.size()) + " tokens are more than the model's " +
-                          std::to_string(config.max_positions) + " positions; shorten the text");
-  }
-  for (std::size_t i = 0; i < tokens.size(); ++i) {
-    if (tokens[i] < 0 || tokens[i] >= config.vocab_size) {
-      throw InvalidArgument("token " + std::to_string(i) + " is " + std::to_string(tokens[i]) +
-                            "; allowed: 0 to " + std::to_string(config.vocab_size - 1));
-    }
-  }
 }
 
 }  // namespace taesr

@@ -14,9 +14,6 @@ namespace taesr {
 
 enum class LogitsOf { kNone, kLastToken, kAllTokens };
 
-/// Throws InvalidArgument for ids outside the vocabulary and for more tokens than the model has positions.
-void check_tokens(const DecoderConfig& config, std::span<const int> tokens);
-
 /// Runs tokens of one sequence through a decoder. Keeps its memory from one run to the next, so that decoding
 /// token by token allocates next to nothing. Not for several threads at once; config and weights must outlive
 /// it.
@@ -28,6 +25,9 @@ class ForwardPass {
   /// and cache.length() plus their number is at most max_positions: check_tokens. Returns logits [0, 1 or
   /// tokens, vocab_size], which the next run overwrites.
   std::span<float> run(std::span<const int> tokens, KvCache& cache, LogitsOf wanted);
+
+  /// How many recursions each token of the last run passed.
+  [[nodiscard]] std::vector<int> recursions() const;
 
  private:
   using Member = Crew::Member;

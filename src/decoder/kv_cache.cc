@@ -51,7 +51,13 @@ void KvCache::write(std::int64_t layer, std::int64_t entry, const float* keys, c
 std::size_t KvCache::bytes() const {
   std::size_t entries = 0;
   for (const Slot& slot : slots_) entries += slot.entries.positions.size();
-  return entries * static_cast<std::size_t>(2 * kv_heads_ * head_dim_) * sizeof(float);
+  return entries * entry_bytes();
+}
+
+std::size_t KvCache::bytes_read() const {
+  std::size_t entries = 0;
+  for (const std::size_t slot : slot_of_) entries += slots_[slot].entries.positions.size();
+  return entries * entry_bytes();
 }
 
 }  // namespace taesr

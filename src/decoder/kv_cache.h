@@ -48,6 +48,8 @@ class KvCache {
 
   /// Memory of all entries' keys and values, without the rest of last pages.
   [[nodiscard]] std::size_t bytes() const;
+  /// What a token that passes all layers reads of them.
+  [[nodiscard]] std::size_t bytes_read() const;
 
  private:
   struct Slot {
@@ -57,6 +59,9 @@ class KvCache {
 
   [[nodiscard]] std::size_t slot(std::int64_t layer) const {
     return slot_of_[static_cast<std::size_t>(layer)];
+  }
+  [[nodiscard]] std::size_t entry_bytes() const {
+    return static_cast<std::size_t>(2 * kv_heads_ * head_dim_) * sizeof(float);
   }
   [[nodiscard]] std::int64_t page_size() const { return 2 * kv_heads_ * head_dim_ * kPage; }
 

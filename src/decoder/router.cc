@@ -23,12 +23,12 @@ void Router::choose(std::int64_t recursion, const std::vector<float>& states,
   std::erase_if(tokens, [&](std::int64_t token) {
     const float z = score(recursion, states.data() + token * config_.hidden_size);
     probability_[static_cast<std::size_t>(token)] = 1.0F / (1.0F + std::exp(-z));
-    return recursion > 0 && !(z > 0);  // all pass the first one
+    return recursion > 0 && !(z >= 0);  // all pass the first one
   });
 }
 
-/// The softmax's most probable recursion of each token, after the bias that balances them (Wang et al. 2024,
-/// arXiv 2408.15664).
+/// The softmax's most probable recursion of each token, the last of equal ones, after the bias that balances
+/// them (Wang et al. 2024, arXiv 2408.15664).
 void Router::choose_depths(const std::vector<float>& states, std::size_t tokens) {
   depth_.resize(tokens);
   std::vector<float> scores(static_cast<std::size_t>(config_.recursions));
@@ -40,7 +40,7 @@ void Router::choose_depths(const std::vector<float>& states, std::size_t tokens)
     for (float& value : scores) total += value = std::exp(value - most);
     std::size_t best = 0;
     const auto biased = [&](std::size_t i) { return scores[i] / total + weights_.router_bias[i]; };
-    for (std::size_t i = 1; i < scores.size(); ++i) best = biased(i) > biased(best) ? i : best;
+    for (std::size_t i = 1; i < scores.size(); ++i) best = biased(i) >= biased(best) ? i : best;
     depth_[token] = static_cast<std::int64_t>(best);
     probability_[token] = scores[best] / total;
   }

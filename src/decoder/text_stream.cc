@@ -2,6 +2,7 @@
 #include <array>
 #include <chrono>
 
+#include "decoder/config.h"
 #include "decoder/decoder_impl.h"
 #include "decoder/forward.h"
 #include "decoder/sampler.h"

@@ -58,23 +58,28 @@ TEST(DecoderConfig, RecursionsThatDoNotDivideTheSharedLayersAreRefused) {
   EXPECT_THROW(small_decoder(Sharing::kNone, 8, 2).validate(""), InvalidArgument);
 }
 
-TEST(Decoder, CachedDecodingEqualsOnePassOverTheWholeText) {
-  for (const KvCaching caching : {KvCaching::kFull, KvCaching::kShared}) {
-    const DecoderConfig config = small_decoder(Sharing::kMiddleCycle, 6, 2);
-    const DecoderWeights weights = load(config, random_decoder_weights(config));
-    KvCache whole_cache(config, caching);
-    const auto whole = decoder_forward(config, weights, kTokens, whole_cache, LogitsOf::kAllTokens);
-    KvCache cache(config, caching);
-    std::size_t done = 0;
-    for (const std::size_t chunk : {4u, 1u, 1u, 3u, 1u}) {
-      const auto part = decoder_forward(config, weights, std::span(kTokens).subspan(done, chunk), cache,
-                                        LogitsOf::kLastToken);
-      done += chunk;
-      const auto expected = std::span(whole).subspan((done - 1) * 40, 40);
-      EXPECT_TRUE(std::equal(part.begin(), part.end(), expected.begin(), expected.end())) << done;
+TEST(Decoder, CachedDecodingEqualsOnePassOverTheWholeTextToTheBit) {
+  for (const Routing routing : {Routing::kNone, Routing::kExpertChoice, Routing::kTokenChoice}) {
+    for (const KvCaching caching : {KvCaching::kFull, KvCaching::kShared}) {
+      DecoderConfig config = small_decoder(Sharing::kMiddleCycle, 8, 3);
+      config.routing = routing;
+      config.gate = Gate::kPreserving;
+      const DecoderWeights weights = load(config, random_decoder_weights(config));
+      KvCache whole_cache(config, caching);
+      const auto whole = decoder_forward(config, weights, kTokens, whole_cache, LogitsOf::kAllTokens);
+      KvCache cache(config, caching);
+      ForwardPass pass(config, weights);
+      std::size_t done = 0;
+      for (const std::size_t chunk : {4u, 1u, 1u, 3u, 1u}) {
+        const auto part = pass.run(std::span(kTokens).subspan(done, chunk), cache, LogitsOf::kLastToken);
+        done += chunk;
+        const auto expected = std::span(whole).subspan((done - 1) * 40, 40);
+        EXPECT_TRUE(std::equal(part.begin(), part.end(), expected.begin(), expected.end()))
+            << done << " tokens, routing " << name_of(routing);
+      }
+      EXPECT_EQ(cache.length(), 10);
+      EXPECT_EQ(cache.bytes(), whole_cache.bytes());
     }
-    EXPECT_EQ(cache.length(), 10);
-    EXPECT_EQ(cache.bytes(), whole_cache.bytes());
   }
 }
 

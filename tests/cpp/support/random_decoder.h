@@ -43,6 +43,8 @@ inline Floats random_decoder_weights(const DecoderConfig& config, unsigned seed 
   const auto& c = config;
   add("model.embed_tokens.weight", {c.vocab_size, c.hidden_size});
   add("model.norm.weight", {c.hidden_size});
+  if (c.routing != Routing::kNone) add("model.router.weight", {c.recursions, c.hidden_size});
+  if (c.routing == Routing::kTokenChoice) add("model.router.bias", {c.recursions});
   for (std::int64_t i = 0; i < c.unique_layers(); ++i) {
     const std::string layer = "model.layers." + std::to_string(i) + ".";
     add(layer + "input_layernorm.weight", {c.hidden_size});
