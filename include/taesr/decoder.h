@@ -4,6 +4,7 @@
 #include <cstdint>
 #include <filesystem>
 #include <functional>
+#include <map>
 #include <memory>
 #include <span>
 #include <string>
@@ -133,6 +134,9 @@ class TAESR_API Decoder {
   /// the generation ends there.
   [[nodiscard]] Generation generate(std::span<const int> prompt, const GenerateOptions& options = {},
                                     const std::function<bool(const std::string& piece)>& on_piece = {}) const;
+
+  /// All weights in float32, by their names in transformers' LlamaForCausalLM; vectors as one row.
+  [[nodiscard]] std::map<std::string, Matrix> weights() const;
 
   [[nodiscard]] const DecoderConfig& config() const;
   /// Memory of the weights.

@@ -1,6 +1,7 @@
 #pragma once
 
 #include <cstdint>
+#include <filesystem>
 #include <string>
 
 #include "taesr/export.h"
@@ -68,5 +69,10 @@ struct TAESR_API DecoderConfig {
   /// Throws InvalidArgument that begins with `origin` and names the field and its allowed range.
   void validate(const std::string& origin) const;
 };
+
+/// Reads a config.json of transformers' LlamaConfig; of ours beside its fields are `sharing`, `recursions`,
+/// `routing`, `gate` and `gate_scale`. Throws IoError, FormatError, or InvalidArgument for sizes out of
+/// range.
+[[nodiscard]] TAESR_API DecoderConfig read_decoder_config(const std::filesystem::path& path);
 
 }  // namespace taesr

@@ -34,6 +34,43 @@ py::array_t<float> logits(const Decoder& decoder, const std::vector<int>& tokens
   return to_numpy(std::move(made));
 }
 
+std::map<std::string, py::array_t<float>> weights(const Decoder& decoder) {
+  std::map<std::string, Matrix> made;
+  {
+    const py::gil_scoped_release release;
+    made = decoder.weights();
+  }
+  std::map<std::string, py::array_t<float>> arrays;
+  for (auto& [name, matrix] : made) arrays[name] = to_numpy(std::move(matrix));
+  return arrays;
+}
+
+DecoderConfig make_config(std::int64_t vocab_size, std::int64_t hidden_size, std::int64_t intermediate_size,
+                          std::int64_t layers, std::int64_t heads, std::int64_t kv_heads,
+                          std::int64_t head_dim, std::int64_t max_positions, double rope_theta,
+                          double norm_eps, bool tied_embeddings, const std::string& sharing,
+                          std::int64_t recursions, const std::string& routing, const std::string& gate,
+                          double gate_scale) {
+  const DecoderConfig config{.vocab_size = vocab_size,
+                             .hidden_size = hidden_size,
+                             .intermediate_size = intermediate_size,
+                             .layers = layers,
+                             .heads = heads,
+                             .kv_heads = kv_heads,
+                             .head_dim = head_dim,
+                             .max_positions = max_positions,
+                             .rope_theta = rope_theta,
+                             .norm_eps = norm_eps,
+                             .tied_embeddings = tied_embeddings,
+                             .sharing = parse_sharing(sharing),
+                             .recursions = recursions,
+                             .routing = parse_routing(routing),
+                             .gate = parse_gate(gate),
+                             .gate_scale = gate_scale};
+  config.validate("");
+  return config;
+}
+
 DecoderTrace trace(const Decoder& decoder, const std::vector<int>& tokens) {
   const py::gil_scoped_release release;
   return decoder.trace(tokens);
@@ -71,6 +108,15 @@ std::optional<std::string> next_piece(TextStream& stream) {
 
 void register_decoder(py::module_& module) {
   py::class_<DecoderConfig>(module, "DecoderConfig")
+      .def(py::init(&make_config), py::kw_only(), py::arg("vocab_size"), py::arg("hidden_size"),
+           py::arg("intermediate_size"), py::arg("layers"), py::arg("heads"), py::arg("kv_heads"),
+           py::arg("head_dim"), py::arg("max_positions"), py::arg("rope_theta") = 10'000.0,
+           py::arg("norm_eps") = 1e-5, py::arg("tied_embeddings") = true, py::arg("sharing") = "none",
+           py::arg("recursions") = 1, py::arg("routing") = "none", py::arg("gate") = "scaled",
+           py::arg("gate_scale") = 0.1)
+      .def_static(
+          "read", [](const std::filesystem::path& path) { return read_decoder_config(path); },
+          py::arg("path"))
       .def_readonly("vocab_size", &DecoderConfig::vocab_size)
       .def_readonly("hidden_size", &DecoderConfig::hidden_size)
       .def_readonly("intermediate_size", &DecoderConfig::intermediate_size)
@@ -87,7 +133,10 @@ void register_decoder(py::module_& module) {
       .def_property_readonly("routing", [](const DecoderConfig& self) { return name_of(self.routing); })
       .def_property_readonly("gate", [](const DecoderConfig& self) { return name_of(self.gate); })
       .def_readonly("gate_scale", &DecoderConfig::gate_scale)
-      .def_property_readonly("unique_layers", &DecoderConfig::unique_layers);
+      .def_property_readonly("unique_layers", &DecoderConfig::unique_layers)
+      .def_property_readonly("end_layers", &DecoderConfig::end_layers)
+      .def_property_readonly("block_layers", &DecoderConfig::block_layers)
+      .def("unique_layer", &DecoderConfig::unique_layer, py::arg("layer"));
 
   py::class_<Generation>(module, "Generation")
       .def_readonly("text", &Generation::text)
@@ -129,6 +178,7 @@ void register_decoder(py::module_& module) {
       .def("logits", &logits, py::arg("tokens"))
       .def("trace", &trace, py::arg("tokens"))
       .def_property_readonly("config", &Decoder::config)
+      .def("weights", &weights)
       .def_property_readonly("weight_bytes", &Decoder::weight_bytes);
 }
 

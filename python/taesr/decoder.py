@@ -241,6 +241,13 @@ class Decoder:
             recursions=native.recursions, kv_bytes=native.kv_bytes, kv_bytes_read=native.kv_bytes_read
         )
 
+    def weights(self) -> dict[str, npt.NDArray[np.float32]]:
+        """All weights in float32, by their names in transformers' LlamaForCausalLM."""
+        return {
+            name: matrix[0] if name.endswith(("norm.weight", ".bias")) else matrix
+            for name, matrix in self.native.weights().items()
+        }
+
     @property
     def config(self) -> core.DecoderConfig:
         """The model's shape; read-only."""

@@ -111,7 +111,9 @@ class Crew::Member {
 
 template <class Program>
 void Crew::run(const Program& program) {
-  threads_ = at::in_parallel_region() ? 1 : at::get_num_threads();
+  // Threads without a processor of their own would take it from those that work.
+  const int processors = std::max(1, static_cast<int>(std::thread::hardware_concurrency()));
+  threads_ = at::in_parallel_region() ? 1 : std::min(at::get_num_threads(), processors);
   failed_ = false;
   failure_ = nullptr;
   for (Stage& stage : stages_) {

@@ -99,6 +99,9 @@ Generation Decoder::generate(std::span<const int> prompt, const GenerateOptions&
   return text.result();
 }
 
+std::map<std::string, Matrix> Decoder::weights() const {
+  return export_weights(impl_->config, *impl_->weights);
+}
 const DecoderConfig& Decoder::config() const { return impl_->config; }
 std::size_t Decoder::weight_bytes() const { return impl_->weights->bytes(); }
 

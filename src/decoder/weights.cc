@@ -6,6 +6,7 @@
 #include <set>
 
 #include "checkpoint/safetensors.h"
+#include "decoder/weight_names.h"
 #include "taesr/errors.h"
 
 namespace taesr {
@@ -51,49 +52,10 @@ std::string to_text(const Shape& shape) {
   return text + "]";
 }
 
-/// Spellings of one weight's name: "model.layers.3." and "blk.3." and so on.
-struct Names {
-  const char* token;
-  const char* final_norm;
-  const char* head;
-  const char* layer;
-  const char* attention_norm;
-  const char* query;
-  const char* key;
-  const char* value;
-  const char* output;
-  const char* mlp_norm;
-  const char* gate;
-  const char* up;
-  const char* down;
-  const char* router;
-  const char* router_bias;
-};
-
-constexpr Names kGgufNames = {"token_embd.weight",  "output_norm.weight", "output.weight",   "blk.",
-                              "attn_norm.weight",   "attn_q.weight",      "attn_k.weight",   "attn_v.weight",
-                              "attn_output.weight", "ffn_norm.weight",    "ffn_gate.weight", "ffn_up.weight",
-                              "ffn_down.weight",    "router.weight",      "router.bias"};
-constexpr Names kLlamaNames = {"model.embed_tokens.weight",
-                               "model.norm.weight",
-                               "lm_head.weight",
-                               "model.layers.",
-                               "input_layernorm.weight",
-                               "self_attn.q_proj.weight",
-                               "self_attn.k_proj.weight",
-                               "self_attn.v_proj.weight",
-                               "self_attn.o_proj.weight",
-                               "post_attention_layernorm.weight",
-                               "mlp.gate_proj.weight",
-                               "mlp.up_proj.weight",
-                               "mlp.down_proj.weight",
-                               "model.router.weight",
-                               "model.router.bias"};
-
 /// A file of named tensors, whatever its format.
 struct Source {
   std::string origin;
-  Names names;
+  WeightNames names;
   std::set<std::string> present;
   std::function<StoredMatrix(const std::string& name, const Shape& shape)> read;
   bool interleaved_heads = false;  // rows of a head's two rotary halves alternate
@@ -120,7 +82,7 @@ class Builder {
       : config_(config), precision_(precision), source_(std::move(source)) {}
 
   DecoderWeights build() {
-    const Names& names = source_.names;
+    const WeightNames& names = source_.names;
     DecoderWeights weights{.token = matrix(names.token, config_.vocab_size, config_.hidden_size)};
     for (std::int64_t i = 0; i < config_.unique_layers(); ++i) weights.layers.push_back(layer(i));
     weights.final_norm = numbers(names.final_norm, {config_.hidden_size});
@@ -163,7 +125,7 @@ class Builder {
   }
 
   DecoderLayer layer(std::int64_t index) {
-    const Names& names = source_.names;
+    const WeightNames& names = source_.names;
     const std::string prefix = names.layer + std::to_string(index) + ".";
     const std::int64_t hidden = config_.hidden_size;
     const std::int64_t queries = config_.heads * config_.head_dim;

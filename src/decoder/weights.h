@@ -1,6 +1,8 @@
 #pragma once
 
 #include <filesystem>
+#include <map>
+#include <string>
 #include <optional>
 #include <vector>
 
@@ -45,5 +47,9 @@ struct DecoderWeights {
 /// model.router.weight and, with token choice, model.router.bias. F32, F16 and BF16.
 [[nodiscard]] DecoderWeights load_decoder_weights(const DecoderConfig& config, WeightPrecision precision,
                                                   const std::filesystem::path& safetensors);
+
+/// The weights as Decoder::weights gives them.
+[[nodiscard]] std::map<std::string, Matrix> export_weights(const DecoderConfig& config,
+                                                           const DecoderWeights& weights);
 
 }  // namespace taesr
