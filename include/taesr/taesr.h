@@ -6,6 +6,8 @@
 #include "taesr/collection.h"
 #include "taesr/compression.h"
 #include "taesr/config.h"
+#include "taesr/decoder.h"
+#include "taesr/decoder_config.h"
 #include "taesr/document.h"
 #include "taesr/embedder.h"
 #include "taesr/encoder.h"

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from taesr.answer import Answer, Citation, SupportBot
     from taesr.collection import Collection, Hit, IngestReport, SearchResult
     from taesr.config import TAESRConfig
+    from taesr.decoder import Decoder, Generation, TextStream
     from taesr.document import Document, Section
     from taesr.encoded import Encoded
     from taesr.encoder import Encoder
@@ -38,11 +39,13 @@ _HOMES = {
     "ChecksumError": "errors",
     "Citation": "answer",
     "Collection": "collection",
+    "Decoder": "decoder",
     "Document": "document",
     "Encoded": "encoded",
     "Encoder": "encoder",
     "Error": "errors",
     "FormatError": "errors",
+    "Generation": "decoder",
     "Hit": "collection",
     "IngestReport": "collection",
     "InvalidArgument": "errors",
@@ -54,6 +57,7 @@ _HOMES = {
     "TAESRConfig": "config",
     "TAESRModel": "nn",
     "TAESROutput": "nn",
+    "TextStream": "decoder",
     "VersionError": "errors",
     "__version__": "_build",
     "build_info": "info",
@@ -67,11 +71,13 @@ __all__ = [
     "ChecksumError",
     "Citation",
     "Collection",
+    "Decoder",
     "Document",
     "Encoded",
     "Encoder",
     "Error",
     "FormatError",
+    "Generation",
     "Hit",
     "IngestReport",
     "InvalidArgument",
@@ -83,6 +89,7 @@ __all__ = [
     "TAESRConfig",
     "TAESRModel",
     "TAESROutput",
+    "TextStream",
     "VersionError",
     "__version__",
     "build_info",

@@ -106,7 +106,7 @@ std::vector<CodeKernels> code_kernels() {
 #if defined(__x86_64__)
   __builtin_cpu_init();
   if (cpu_has_avx512() && __builtin_cpu_supports("avx512vpopcntdq")) kernels.push_back(avx512_code_kernels());
-  if (cpu_has_avx2() && __builtin_cpu_supports("f16c") && __builtin_cpu_supports("popcnt")) {
+  if (cpu_has_avx2() && __builtin_cpu_supports("popcnt")) {
     kernels.push_back(avx2_code_kernels());
   }
 #endif

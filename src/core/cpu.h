@@ -7,7 +7,7 @@ namespace taesr {
 /// True where bfloat16 matrix products have instructions of their own (AMX-BF16 or AVX-512 BF16).
 [[nodiscard]] TAESR_API bool cpu_multiplies_bfloat16();
 
-/// True for AVX2 and fused multiply-add, which all processors with the one have but not all virtual ones.
+/// True for AVX2, fused multiply-add and F16C: all processors with the first have them, not all virtual ones.
 [[nodiscard]] TAESR_API bool cpu_has_avx2();
 
 /// True for AVX-512 with its F, BW, VL and DQ parts.

@@ -170,7 +170,7 @@ std::vector<std::pair<std::string, HalfProduct>> half_products() {
 #if defined(__x86_64__)
   __builtin_cpu_init();
   if (cpu_has_avx512()) kernels.emplace_back("avx512", avx512_halves);
-  if (cpu_has_avx2() && __builtin_cpu_supports("f16c")) kernels.emplace_back("avx2", avx2_halves);
+  if (cpu_has_avx2()) kernels.emplace_back("avx2", avx2_halves);
 #endif
   kernels.emplace_back("portable", portable_halves);
   return kernels;

@@ -9,7 +9,7 @@ namespace taesr::int8 {
 /// What the products are computed with. The sums are the same; results differ by float32's rounding.
 enum class Instructions {
   kPortable,
-  kAvx2,     // AVX2 with FMA
+  kAvx2,     // AVX2 with FMA and F16C
   kAvxVnni,  // and its VNNI instructions, without AVX-512
   kAvx512,   // AVX-512 (F, BW, VL, DQ) with VNNI
 };

@@ -1,0 +1,31 @@
+#pragma once
+
+#include <random>
+#include <span>
+#include <vector>
+
+#include "taesr/decoder.h"
+
+namespace taesr {
+
+/// Throws InvalidArgument that names the option and its allowed range.
+void check_options(const GenerateOptions& options);
+
+/// Chooses tokens. What it draws depends on the seed and on the scores alone.
+class Sampler {
+ public:
+  explicit Sampler(const GenerateOptions& options) : options_(options), random_(options.seed) {}
+
+  /// The next token by scores [vocab_size], which are changed. `before` are the tokens that
+  /// repetition_penalty counts. Throws Error for scores that are not numbers: the model's weights are
+  /// damaged.
+  [[nodiscard]] int choose(std::span<float> logits, std::span<const int> before);
+
+ private:
+  [[nodiscard]] int draw(std::span<const float> logits);
+
+  GenerateOptions options_;
+  std::mt19937_64 random_;
+};
+
+}  // namespace taesr

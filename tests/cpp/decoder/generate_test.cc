@@ -1,0 +1,189 @@
+#include <algorithm>
+#include <cmath>
+#include <limits>
+#include <map>
+#include <set>
+#include <thread>
+
+#include <gtest/gtest.h>
+
+#include "core/utf8.h"
+#include "decoder/sampler.h"
+#include "support/files.h"
+#include "support/small_gguf_decoder.h"
+#include "support/temporary_directory.h"
+#include "taesr/decoder.h"
+#include "taesr/errors.h"
+
+namespace taesr {
+namespace {
+
+using testing::small_gguf_decoder;
+using testing::TemporaryDirectory;
+using testing::write_bytes;
+
+const Decoder& decoder() {
+  static const Decoder instance = [] {
+    const TemporaryDirectory folder;
+    write_bytes(folder / "m.gguf", small_gguf_decoder());
+    return Decoder::load(folder / "m.gguf");
+  }();
+  return instance;
+}
+
+const std::vector<int> kPrompt = {116, 104, 101, 32, 97};
+const GenerateOptions kWarm = {.max_tokens = 40, .temperature = 1.5, .seed = 3};
+
+TEST(Generate, GreedyTextEqualsFullRecomputation) {
+  std::vector<int> tokens = kPrompt;
+  const Generation made = decoder().generate(kPrompt, {.max_tokens = 20});
+  for (const int token : made.tokens) {
+    const Matrix logits = decoder().logits(tokens);
+    const auto last = logits.row(tokens.size() - 1);
+    EXPECT_EQ(token, std::max_element(last.begin(), last.end()) - last.begin());
+    tokens.push_back(token);
+  }
+  EXPECT_EQ(made.prompt_tokens, 5u);
+  EXPECT_EQ(made.kv_bytes, (5 + made.tokens.size() - 1) * 3 * 2 * 8 * sizeof(float));
+}
+
+TEST(Generate, SeedsDrawTheSameTextAgainAndOthersAnother) {
+  GenerateOptions other = kWarm;
+  other.seed = 4;
+  EXPECT_EQ(decoder().generate(kPrompt, kWarm).tokens, decoder().generate(kPrompt, kWarm).tokens);
+  EXPECT_NE(decoder().generate(kPrompt, kWarm).tokens, decoder().generate(kPrompt, other).tokens);
+}
+
+TEST(Generate, PiecesAreWholeCharactersAndJoinToTheText) {
+  for (std::uint64_t seed = 0; seed < 20; ++seed) {
+    GenerateOptions options = kWarm;
+    options.seed = seed;
+    std::string joined;
+    const Generation made = decoder().generate(kPrompt, options, [&](const std::string& piece) {
+      EXPECT_EQ(detail::find_invalid_utf8(piece), std::string::npos);
+      joined += piece;
+      return true;
+    });
+    EXPECT_EQ(joined, made.text);
+    std::vector<int> tokens = made.tokens;
+    EXPECT_EQ(made.text, decoder().decode(tokens));
+  }
+}
+
+TEST(Generate, StopTextsEndTheTextBeforeThem) {
+  int stops = 0;
+  for (std::uint64_t seed = 0; seed < 3; ++seed) {
+    GenerateOptions options = kWarm;
+    options.seed = seed;
+    const std::string whole = decoder().generate(kPrompt, options).text;
+    for (std::size_t begin = 0; begin + 2 <= whole.size(); ++begin) {
+      options.stop = {"never there", whole.substr(begin, 2)};
+      if (std::any_of(options.stop[1].begin(), options.stop[1].end(), [](char c) { return c < 0; })) continue;
+      std::string joined;
+      const Generation made = decoder().generate(kPrompt, options, [&](const std::string& piece) {
+        joined += piece;
+        return true;
+      });
+      EXPECT_EQ(made.text, whole.substr(0, whole.find(options.stop[1])));
+      EXPECT_EQ(joined, made.text);
+      EXPECT_EQ(made.finish, FinishReason::kStop);
+      ++stops;
+    }
+  }
+  EXPECT_GT(stops, 3);
+}
+
+TEST(Generate, CallersCanTurnAwayAtAnyTime) {
+  int pieces = 0;
+  const Generation made =
+      decoder().generate(kPrompt, kWarm, [&](const std::string&) { return ++pieces < 3; });
+  EXPECT_EQ(made.tokens.size(), 3u);
+  EXPECT_EQ(made.finish, FinishReason::kCancelled);
+}
+
+TEST(Generate, EndsAtTheLastPosition) {
+  const std::vector<int> prompt(60, 97);
+  GenerateOptions options = kWarm;
+  options.seed = 1;
+  const Generation made = decoder().generate(prompt, options);
+  EXPECT_LE(made.tokens.size(), 4u);
+  EXPECT_NE(made.finish, FinishReason::kCancelled);
+  EXPECT_THROW((void)decoder().generate(std::vector<int>(64, 97)), InvalidArgument);
+}
+
+TEST(Generate, ThreadsDoNotDisturbEachOther) {
+  const auto expected = decoder().generate(kPrompt, kWarm).tokens;
+  std::vector<std::vector<int>> found(4);
+  {
+    std::vector<std::jthread> threads;
+    for (auto& tokens : found) {
+      threads.emplace_back([&] { tokens = decoder().generate(kPrompt, kWarm).tokens; });
+    }
+  }
+  for (const auto& tokens : found) EXPECT_EQ(tokens, expected);
+}
+
+TEST(Generate, OptionsOutOfRangeAreNamed) {
+  const auto refused = [](const GenerateOptions& options) -> std::string {
+    try {
+      (void)decoder().stream(kPrompt, options);
+    } catch (const InvalidArgument& error) {
+      return error.what();
+    }
+    return "nothing was thrown";
+  };
+  EXPECT_NE(refused({.max_tokens = 0}).find("max_tokens"), std::string::npos);
+  EXPECT_NE(refused({.temperature = -1}).find("temperature"), std::string::npos);
+  EXPECT_NE(refused({.temperature = std::nan("")}).find("temperature"), std::string::npos);
+  EXPECT_NE(refused({.top_p = 0}).find("top_p"), std::string::npos);
+  EXPECT_NE(refused({.repetition_penalty = 0}).find("repetition_penalty"), std::string::npos);
+  EXPECT_NE(refused({.stop = {""}}).find("stop"), std::string::npos);
+  EXPECT_THROW((void)decoder().stream({}), InvalidArgument);
+}
+
+TEST(Sampler, DrawsWithTheProbabilitiesOfSoftmax) {
+  Sampler sampler({.temperature = 2, .seed = 1});
+  std::map<int, int> counts;
+  for (int i = 0; i < 20000; ++i) {
+    std::vector<float> logits = {0, 2, -1, 4};
+    ++counts[sampler.choose(logits, {})];
+  }
+  const double total = std::exp(0) + std::exp(1) + std::exp(-0.5) + std::exp(2);
+  for (const auto& [token, logit] : std::map<int, double>{{0, 0}, {1, 1}, {2, -0.5}, {3, 2}}) {
+    EXPECT_NEAR(counts[token] / 20000.0, std::exp(logit) / total, 0.015) << token;
+  }
+}
+
+std::set<int> drawn(const GenerateOptions& options) {
+  Sampler sampler(options);
+  std::set<int> tokens;
+  for (int i = 0; i < 2000; ++i) {
+    std::vector<float> logits = {1, 3, 2, 0};  // probabilities 0.09, 0.64, 0.24, 0.03
+    tokens.insert(sampler.choose(logits, {}));
+  }
+  return tokens;
+}
+
+TEST(Sampler, TopKAndTopPKeepTheBest) {
+  EXPECT_EQ(drawn({.temperature = 1, .top_k = 2}), (std::set<int>{1, 2}));
+  EXPECT_EQ(drawn({.temperature = 1, .top_p = 0.6}), (std::set<int>{1}));
+  EXPECT_EQ(drawn({.temperature = 1, .top_p = 0.7}), (std::set<int>{1, 2}));
+  EXPECT_EQ(drawn({.temperature = 1}), (std::set<int>{0, 1, 2, 3}));
+  EXPECT_EQ(drawn({.temperature = 1, .top_k = 1}), (std::set<int>{1}));
+}
+
+TEST(Sampler, RepeatedTokensBecomeLessProbable) {
+  Sampler sampler({.repetition_penalty = 2});
+  std::vector<float> logits = {3, 2, -1};
+  EXPECT_EQ(sampler.choose(logits, std::vector<int>{0, 2, 0}), 1);
+  EXPECT_EQ(logits, (std::vector<float>{1.5, 2, -2}));
+}
+
+TEST(Sampler, ScoresThatAreNotNumbersAreRefused) {
+  Sampler sampler({});
+  std::vector<float> logits = {1, std::numeric_limits<float>::quiet_NaN()};
+  EXPECT_THROW((void)sampler.choose(logits, {}), Error);
+}
+
+}  // namespace
+}  // namespace taesr
