@@ -26,6 +26,13 @@ bool is_unit(std::span<const float> vector) {
 
 }  // namespace
 
+HnswIndex::HnswIndex(std::size_t dimension, const HnswIndexOptions& options)
+    : options_(options), table_(dimension, options.format), graph_(options.graph) {
+  if (options.compact_beyond >= 0 && options.compact_beyond <= 1) return;  // false for NaN
+  throw InvalidArgument("option 'compact_beyond' is " + std::to_string(options.compact_beyond) +
+                        "; a share from 0 to 1 is allowed");
+}
+
 void HnswIndex::link(const HnswGraph::Progress& progress) {
   if (graph_.size() > 0 || table_.size() > kExactBelow) graph_.extend(table_, progress);
 }
@@ -69,12 +76,8 @@ std::vector<Candidate> HnswIndex::search_among(std::span<const float> query, std
 /// Nothing when the graph leads to fewer rows than there are, which happens when deletions cut it up.
 std::optional<std::vector<Candidate>> HnswIndex::search_graph(std::span<const float> query, std::size_t k,
                                                               const Filter* filter) const {
-  std::vector<bool> live;
-  if (filter == nullptr && table_.live() < table_.size()) {
-    live.assign(table_.size(), true);
-    for (std::uint32_t slot = 0; slot < table_.size(); ++slot) live[slot] = !table_.is_deleted(slot);
-  }
-  const std::vector<bool>* allowed = filter != nullptr ? &filter->allowed : live.empty() ? nullptr : &live;
+  const std::vector<bool>* all = table_.live() < table_.size() ? &table_.live_slots() : nullptr;
+  const std::vector<bool>* allowed = filter != nullptr ? &filter->allowed : all;
   // Asking for twice as many widens the walk, which keeps recall up for large k.
   std::vector<std::byte> row(table_.format().bytes());
   table_.format().write(query, row.data());
@@ -93,7 +96,10 @@ IdList HnswIndex::live_ids() const {
   return ids;
 }
 
-bool HnswIndex::needs_compaction() const { return (table_.size() - table_.live()) * 10 > table_.size() * 3; }
+bool HnswIndex::needs_compaction() const {
+  const auto deleted = static_cast<double>(table_.size() - table_.live());
+  return deleted > options_.compact_beyond * static_cast<double>(table_.size());
+}
 
 HnswIndex HnswIndex::compacted() const {
   HnswIndex fresh(table_.dimension(), options_);
@@ -109,7 +115,7 @@ std::vector<IndexSection> HnswIndex::save() const {
   ByteWriter deleted;
   ByteWriter vectors;
   ids.put_all(table_.ids().data(), table_.size());
-  deleted.put_all(table_.deleted().data(), table_.size());
+  for (const bool live : table_.live_slots()) deleted.put(std::uint8_t{!live});
   for (std::size_t slot = 0; slot < table_.size(); ++slot)
     vectors.put_all(reinterpret_cast<const char*>(table_.row(slot)), table_.format().bytes());
   std::vector<IndexSection> sections = {

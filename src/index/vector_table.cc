@@ -17,18 +17,20 @@ std::byte* VectorTable::place(std::size_t slot) {
 void VectorTable::append(std::int64_t id, std::span<const float> vector) {
   format_.write(vector, place(ids_.size()));
   ids_.push_back(id);
-  deleted_.push_back(0);
+  live_slots_.push_back(true);
+  ++live_count_;
 }
 
 void VectorTable::append_row(std::int64_t id, const std::byte* row) {
   std::memcpy(place(ids_.size()), row, format_.bytes());
   ids_.push_back(id);
-  deleted_.push_back(0);
+  live_slots_.push_back(true);
+  ++live_count_;
 }
 
 void VectorTable::mark_deleted(std::uint32_t slot) {
-  deleted_count_ += deleted_[slot] == 0 ? 1 : 0;
-  deleted_[slot] = 1;
+  live_count_ -= live_slots_[slot] ? 1 : 0;
+  live_slots_[slot] = false;
 }
 
 float VectorTable::score(std::span<const float> query, std::size_t slot) const {

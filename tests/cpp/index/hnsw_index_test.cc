@@ -327,6 +327,23 @@ TEST(HnswIndex, OptionsOutOfRangeAreRefusedAndOthersMustBeThoseOfTheFile) {
   EXPECT_THROW((void)HnswIndex::load(IndexFile(directory.path() / "i"), 8, {.graph = {.links = 8}}), FormatError);
 }
 
+TEST(HnswIndex, IsToBeMadeAnewPastTheShareOfDeletedRowsAskedFor) {
+  const auto deletions_until_due = [](double share) {
+    HnswIndex index(2, {.compact_beyond = share});
+    for (std::int64_t id = 1; id <= 10; ++id) index.append(id, std::vector<float>{1, 0});
+    std::int64_t deleted = 0;
+    while (!index.needs_compaction() && deleted < 10) index.remove({++deleted});
+    EXPECT_EQ(index.compacted().options().compact_beyond, share);
+    return index.needs_compaction() ? deleted : -1;
+  };
+  EXPECT_EQ(deletions_until_due(HnswIndexOptions().compact_beyond), 4);
+  EXPECT_EQ(deletions_until_due(0), 1);
+  EXPECT_EQ(deletions_until_due(0.75), 8);
+  EXPECT_EQ(deletions_until_due(1), -1);
+  for (const double share : {-0.1, 1.1, std::nan("")})
+    EXPECT_THROW(HnswIndex(2, {.compact_beyond = share}), InvalidArgument) << share;
+}
+
 TEST(HnswIndex, AFilterFromBeforeAChangeIsRefused) {
   HnswIndex index(2);
   index.append(1, std::vector<float>{1, 0});
