@@ -48,9 +48,13 @@ class TAESR_API HnswGraph {
   void set_search_width(std::size_t width);
 
   /// Slots and inner products of about the k nearest rows, in no order, of those with a true value in
-  /// `allowed` where it is given. May return fewer than there are. `query` is a row in the table's format.
+  /// `allowed` where it is given, which `share` of all rows have. May return fewer than there are, and returns
+  /// nothing once it has passed half as many nodes as are allowed. `query` is a row in the table's format.
   [[nodiscard]] std::vector<std::pair<std::uint32_t, float>> search(const std::byte* query, std::size_t k,
-                                                                    const std::vector<bool>* allowed) const;
+                                                                    const std::vector<bool>* allowed,
+                                                                    double share = 1) const;
+  /// How many nodes such a search is likely to pass.
+  [[nodiscard]] std::size_t nodes_to_pass(std::size_t k, double share) const;
 
   /// The links as bytes, and back. Decoding trusts nothing: every count, level and neighbour is
   /// checked before hnswlib sees it, and FormatError thrown for what cannot be a graph over `table`.
@@ -59,6 +63,8 @@ class TAESR_API HnswGraph {
                                         const HnswOptions& options = {});
 
  private:
+  [[nodiscard]] std::size_t width_of(std::size_t k, double share) const;
+
   struct Impl;
   HnswOptions options_;
   std::unique_ptr<Impl> impl_;

@@ -89,6 +89,10 @@ class TAESR_API HnswIndex {
  private:
   [[nodiscard]] std::optional<std::vector<Candidate>> search_graph(
       std::span<const float> query, std::size_t k, const Filter* filter) const;
+  [[nodiscard]] bool is_worth_a_walk(std::size_t choice, std::size_t k) const;
+  [[nodiscard]] double share_of(std::size_t choice) const {
+    return static_cast<double>(choice) / static_cast<double>(table_.size());
+  }
   [[nodiscard]] std::vector<Candidate> search_among(std::span<const float> query, std::size_t k,
                                                     const Filter* filter) const;
 
