@@ -97,9 +97,10 @@ void stage(HnswIndex& self, const Floats& vectors) {
   for (std::size_t i = 0; i < rows.rows; ++i) self.append(self.last_id() + 1, rows.row(i));
 }
 
-/// Ids are positions and one, ascending.
+/// Ids are positions and one, ascending and each once.
 IdList ids_of(std::vector<std::int64_t> positions) {
   std::sort(positions.begin(), positions.end());
+  positions.erase(std::unique(positions.begin(), positions.end()), positions.end());
   for (std::int64_t& position : positions) ++position;
   return positions;
 }
