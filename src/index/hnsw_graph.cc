@@ -360,11 +360,12 @@ std::vector<std::pair<std::uint32_t, float>> HnswGraph::search(const std::byte* 
   tableint nearest = graph.enterpoint_node_;
   for (int level = graph.maxlevel_; level > 0; --level)
     nearest = descend(graph, format, query, nearest, level, nullptr);
-  Nearest found = walk(graph, format, query, nearest,
-                       {.width = width_of(k, share),
-                        .allowed = allowed,
-                        .most = allowed != nullptr ? static_cast<std::size_t>(share * static_cast<double>(size())) / 2
-                                                   : SIZE_MAX});
+  WalkOptions options{.width = width_of(k, share), .allowed = allowed};
+  if (allowed != nullptr) {
+    const auto half = static_cast<std::size_t>(share * static_cast<double>(size()) / 2);
+    options.most = std::max(half, 2 * nodes_to_pass(k, share));
+  }
+  Nearest found = walk(graph, format, query, nearest, options);
   while (found.size() > k) found.pop();
   std::vector<std::pair<std::uint32_t, float>> result;
   result.reserve(found.size());
