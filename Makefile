@@ -3,6 +3,7 @@
 # make build  set up and build: leaves .venv/bin/taesr
 # make app    the demo's collection in the browser
 # make lint   formatting and types
+# make sanitize  tests of collections and their indexes, damaged files, readers beside a writer: under sanitizers
 # make clean  remove what was built (the environment stays); make distclean removes both
 #
 # On Debian and Ubuntu missing system packages are installed; elsewhere see third_party/README.md.
@@ -17,7 +18,7 @@ SOURCES := $(shell find CMakeLists.txt pyproject.toml LICENSE README.md include 
 
 export CMAKE_BUILD_PARALLEL_LEVEL := $(JOBS)
 
-.PHONY: demo test build app lint clean distclean
+.PHONY: demo test build app lint sanitize clean distclean
 .DEFAULT_GOAL := build
 
 demo: build
@@ -36,6 +37,21 @@ lint: $(VENV)/.test-tools
 	$(BIN)/ruff check python tests benchmarks
 	$(BIN)/ruff format --check python tests benchmarks
 	$(BIN)/mypy
+
+SANITIZED := store index compression collection retrieval
+
+# Limits make of a damaged length an error instead of a machine without memory.
+sanitize: export ASAN_OPTIONS = max_allocation_size_mb=4096
+sanitize: export UBSAN_OPTIONS = print_stacktrace=1
+sanitize: export TSAN_OPTIONS = detect_deadlocks=0
+sanitize: $(VENV)/.test-tools
+	cmake --preset asan -DPython_EXECUTABLE=$(CURDIR)/$(BIN)/python
+	cmake --build --preset asan --target $(SANITIZED:%=test_%)
+	for area in $(SANITIZED); do build/asan/tests/cpp/test_$$area --gtest_brief=1 || exit 1; done
+	$(BIN)/python benchmarks/reliability.py --build build/asan --only damaged-files
+	cmake --preset tsan -DPython_EXECUTABLE=$(CURDIR)/$(BIN)/python
+	cmake --build --preset tsan --target test_collection
+	$(BIN)/python benchmarks/reliability.py --build build/tsan --only readers
 
 # Each stamp stands for one finished step, so that a second run does nothing.
 $(VENV)/.system: third_party/debian-packages.txt

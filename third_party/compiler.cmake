@@ -20,6 +20,10 @@ if(TAESR_SANITIZE)
   string(REPLACE ";" "," sanitizers "${TAESR_SANITIZE}")
   add_compile_options(-fsanitize=${sanitizers} -fno-omit-frame-pointer -g)
   add_link_options(-fsanitize=${sanitizers})
+  add_compile_definitions(_GLIBCXX_ASSERTIONS)  # containers check their indices
+  if("undefined" IN_LIST TAESR_SANITIZE)
+    add_compile_options(-fno-sanitize-recover=undefined)  # what is found fails the test that found it
+  endif()
 endif()
 option(TAESR_COVERAGE "Instrument for gcov" OFF)
 if(TAESR_COVERAGE)

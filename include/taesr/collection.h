@@ -24,7 +24,8 @@ struct OpenOptions {
   bool create = true;      // make the directory when there is none
   bool read_only = false;  // many readers may be open beside one writer
   /// A writer compacts the database by itself once more than this share of it, 0 to 1, is left unused by
-  /// deletions; 1: never. Files with less than 1 MB unused are left as they are.
+  /// deletions; 1: never. Files with less than 1 MB unused are left as they are. The index of vectors is made
+  /// anew, by writers and readers alike, once more than this share of it is of deleted chunks.
   double compact_beyond = 0.3;
   /// Heads to search by: "dense" and "keyword", which every collection has, and "sparse" and "late" of
   /// embedders that have them. A new collection gets those named here; one that is there must have them

@@ -72,8 +72,9 @@ Matrix to_matrix(const Floats& rows) {
 }
 
 HnswIndex make_hnsw(std::size_t dimension, const std::string& format, const std::string& metric, std::size_t links,
-                    std::size_t construction_width, std::size_t search_width) {
+                    std::size_t construction_width, std::size_t search_width, double compact_beyond) {
   HnswIndexOptions options;
+  options.compact_beyond = compact_beyond;
   if (format == "float16") {
     options.format = VectorFormat::kFloat16;
   } else if (format == "int8") {
@@ -96,8 +97,10 @@ void stage(HnswIndex& self, const Floats& vectors) {
   for (std::size_t i = 0; i < rows.rows; ++i) self.append(self.last_id() + 1, rows.row(i));
 }
 
-/// Ids are positions and one.
+/// Ids are positions and one, ascending and each once.
 IdList ids_of(std::vector<std::int64_t> positions) {
+  std::sort(positions.begin(), positions.end());
+  positions.erase(std::unique(positions.begin(), positions.end()), positions.end());
   for (std::int64_t& position : positions) ++position;
   return positions;
 }
@@ -139,9 +142,10 @@ void register_indexes(py::module_& module) {
   py::class_<HnswIndex>(module, "HnswIndex", "Approximate search of vectors; positions are from 0.")
       .def(py::init(&make_hnsw), py::arg("dimension"), py::kw_only(), py::arg("format") = "float32",
            py::arg("metric") = "cosine", py::arg("links") = 16, py::arg("construction_width") = 200,
-           py::arg("search_width") = 128)
+           py::arg("search_width") = 128, py::arg("compact_beyond") = HnswIndexOptions().compact_beyond)
       .def("stage", &stage, py::arg("vectors"))
       .def("link", [](HnswIndex& self) { self.link(); }, py::call_guard<py::gil_scoped_release>())
+      .def_property_readonly("needs_compaction", &HnswIndex::needs_compaction)
       .def(
           "remove",
           [](HnswIndex& self, std::vector<std::int64_t> positions) { self.remove(ids_of(std::move(positions))); },

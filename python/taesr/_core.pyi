@@ -883,7 +883,7 @@ class HnswIndex:
     """
     Approximate search of vectors; positions are from 0.
     """
-    def __init__(self, dimension: typing.SupportsInt | typing.SupportsIndex, *, format: str = 'float32', metric: str = 'cosine', links: typing.SupportsInt | typing.SupportsIndex = 16, construction_width: typing.SupportsInt | typing.SupportsIndex = 200, search_width: typing.SupportsInt | typing.SupportsIndex = 128) -> None:
+    def __init__(self, dimension: typing.SupportsInt | typing.SupportsIndex, *, format: str = 'float32', metric: str = 'cosine', links: typing.SupportsInt | typing.SupportsIndex = 16, construction_width: typing.SupportsInt | typing.SupportsIndex = 200, search_width: typing.SupportsInt | typing.SupportsIndex = 128, compact_beyond: typing.SupportsFloat | typing.SupportsIndex = 0.3) -> None:
         ...
     def __len__(self) -> int:
         ...
@@ -898,6 +898,9 @@ class HnswIndex:
     def set_search_width(self, width: typing.SupportsInt | typing.SupportsIndex) -> None:
         ...
     def stage(self, vectors: typing.Annotated[numpy.typing.ArrayLike, numpy.float32]) -> None:
+        ...
+    @property
+    def needs_compaction(self) -> bool:
         ...
 class TokenIndex:
     """

@@ -64,7 +64,8 @@ class Collection:
             Search beside a writer; nothing on the disk is changed.
         compact_beyond
             A writer compacts the database by itself once deletions have left more than this share of
-            its file unused; 1: never.
+            its file unused, and the index of vectors is made anew once more than this share of it is
+            of deleted chunks; 1: never.
         heads
             Heads to search by: "dense" and "keyword", which every collection has, and "sparse" and "late"
             of models that have them. A new collection gets those named here; one that is there must have

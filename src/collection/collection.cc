@@ -111,7 +111,7 @@ Collection::Impl::Impl(const fs::path& path, std::shared_ptr<const Embedder> mod
       store(directory / kDatabaseFile,
             options.read_only ? DocumentStore::Access::kReadOnly : DocumentStore::Access::kReadWrite,
             space_of(embedder.get())),
-      indexes(directory, space_of(embedder.get())) {
+      indexes(directory, space_of(embedder.get()), {.compact_beyond = options.compact_beyond}) {
   seen_version = store.data_version();
   settle_heads(options.heads);
   notes = indexes.open(store);

@@ -13,8 +13,12 @@ constexpr IndexKind kFurtherKinds[] = {IndexKind::kImpact, IndexKind::kTokens};
 
 }  // namespace
 
-DerivedIndexes::DerivedIndexes(std::filesystem::path directory, VectorSpace space)
-    : directory_(std::move(directory)), space_(std::move(space)), dense_(space_.dimension) {}
+DerivedIndexes::DerivedIndexes(std::filesystem::path directory, VectorSpace space,
+                               const HnswIndexOptions& dense)
+    : directory_(std::move(directory)),
+      space_(std::move(space)),
+      dense_options_(dense),
+      dense_(space_.dimension, dense) {}
 
 std::filesystem::path DerivedIndexes::path_of(IndexKind kind) const {
   switch (kind) {
@@ -55,7 +59,7 @@ std::optional<std::string> DerivedIndexes::load_file(IndexKind kind, const Docum
 
 std::vector<std::string> DerivedIndexes::open(const DocumentStore& store) {
   const auto dense = load_file(IndexKind::kDense, store, [&](const IndexFile& file) {
-    dense_ = HnswIndex::load(file, space_.dimension);
+    dense_ = HnswIndex::load(file, space_.dimension, dense_options_);
   });
   const auto keyword = load_file(IndexKind::kKeyword, store,
                                  [&](const IndexFile& file) { keyword_ = KeywordIndex::load(file); });
@@ -89,7 +93,7 @@ void DerivedIndexes::catch_up(const DocumentStore& store) {
 }
 
 void DerivedIndexes::rebuild(const DocumentStore& store) {
-  DerivedIndexes fresh(directory_, space_);
+  DerivedIndexes fresh(directory_, space_, dense_options_);
   fresh.follow(RowSnapshot(store));
   const std::unique_lock lock(mutex_);
   dense_ = std::move(fresh.dense_);
@@ -103,7 +107,7 @@ void DerivedIndexes::follow(const RowSnapshot& rows) {
   const IdList ids = rows.chunk_ids();
   const std::unique_lock lock(mutex_);
   const auto removed = drop_removed(dense_, ids);
-  if (!removed) dense_ = HnswIndex(space_.dimension);
+  if (!removed) dense_ = HnswIndex(space_.dimension, dense_options_);
   if (!drop_removed(keyword_, ids)) keyword_ = KeywordIndex();
   const std::size_t kept = dense_.size();
   rows.for_each_vector(dense_.last_id(), space_,

@@ -26,7 +26,7 @@ namespace taesr {
 /// and the saves are for one thread at a time.
 class DerivedIndexes {
  public:
-  DerivedIndexes(std::filesystem::path directory, VectorSpace space);
+  DerivedIndexes(std::filesystem::path directory, VectorSpace space, const HnswIndexOptions& dense = {});
 
   /// Reads the files and catches up with the rows. Returns sentences on what was not as it should be.
   [[nodiscard]] std::vector<std::string> open(const DocumentStore& store);
@@ -68,6 +68,7 @@ class DerivedIndexes {
 
   std::filesystem::path directory_;
   VectorSpace space_;
+  HnswIndexOptions dense_options_;
   mutable std::shared_mutex mutex_;  // of the indexes
   HnswIndex dense_;
   KeywordIndex keyword_;

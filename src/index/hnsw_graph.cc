@@ -29,6 +29,7 @@ constexpr std::size_t kMaxLinks = 128;
 constexpr std::size_t kProgressRows = 1024;
 constexpr std::size_t kFirstCapacity = 1024;
 constexpr std::size_t kRowsPerThread = 32;  // fewer are linked faster than a thread starts
+constexpr double kMostWalked = 2;           // times the nodes of a search without a filter
 constexpr std::uint32_t kMaxLevel = 32;     // a level of 16 has a chance of 16^-16
 
 /// hnswlib stores the address of each row instead of a copy of it.
@@ -150,15 +151,15 @@ class Neighbours {
     std::copy_n(list + 1, count_, nodes_);
   }
 
-  /// Leaves those whose mark is not `mark`, which they get.
-  void keep_unvisited(hnswlib::vl_type* marks, hnswlib::vl_type mark) {
+  /// Leaves those whose mark is not `mark`, which they get, and returns how many these are.
+  std::size_t keep_unvisited(hnswlib::vl_type* marks, hnswlib::vl_type mark) {
     std::size_t kept = 0;
     for (std::size_t i = 0; i < count_; ++i) {
       if (marks[nodes_[i]] == mark) continue;
       marks[nodes_[i]] = mark;
       nodes_[kept++] = nodes_[i];
     }
-    count_ = kept;
+    return count_ = kept;
   }
 
   /// Calls compare(node, row) for each, with the rows of the next ones already on their way to the cache.
@@ -208,6 +209,7 @@ struct WalkOptions {
   std::size_t width = 0;                      // nodes to find
   Locks* locks = nullptr;                      // where other threads may be linking
   const std::vector<bool>* allowed = nullptr;  // by node; others are passed through but not found
+  std::size_t most = SIZE_MAX;                 // nodes to pass, with more than which nothing is found
 };
 
 /// Walks from `entry` along the links of a level to the nodes nearest to `query` (algorithm 2 of the paper).
@@ -227,14 +229,15 @@ Nearest walk(const Graph& graph, const RowFormat& format, const std::byte* query
   };
   visited->mass[entry] = visited->curV;
   add(-format.product(query, RowSpace::row(graph.getDataByInternalId(entry))), entry);
-  while (!open.empty()) {
+  for (std::size_t passed = 1; !open.empty();) {
+    if (passed > options.most) return {};
     const auto [distance, node] = open.front();
     const bool full = found.size() == options.width;
     if (full && distance > found.top().first) break;
     std::pop_heap(open.begin(), open.end(), std::greater<>());
     open.pop_back();
     Neighbours neighbours(graph, node, options.level, options.locks);
-    neighbours.keep_unvisited(visited->mass, visited->curV);
+    passed += neighbours.keep_unvisited(visited->mass, visited->curV);
     neighbours.for_each(graph, format, [&](tableint neighbour, const std::byte* row) {
       const float near = -format.product(query, row);
       if (found.size() < options.width || near < found.top().first) add(near, neighbour);
@@ -337,15 +340,32 @@ void HnswGraph::extend(const VectorTable& table, const Progress& progress) {
   }
 }
 
+/// A walk that may keep one node in n passes n times as many, and recall comes from what it passes: twice as
+/// many as without a filter are enough.
+std::size_t HnswGraph::width_of(std::size_t k, double share) const {
+  const double narrowed = kMostWalked * share * static_cast<double>(options_.search_width);
+  return std::max(k, std::min(options_.search_width, static_cast<std::size_t>(narrowed)));
+}
+
+std::size_t HnswGraph::nodes_to_pass(std::size_t k, double share) const {
+  // Of the links of a node, which are twice as many, about half lead to nodes that were not seen yet.
+  return static_cast<std::size_t>(static_cast<double>(width_of(k, share) * options_.links) / share);
+}
+
 std::vector<std::pair<std::uint32_t, float>> HnswGraph::search(const std::byte* query, std::size_t k,
-                                                               const std::vector<bool>* allowed) const {
+                                                               const std::vector<bool>* allowed,
+                                                               double share) const {
   const Graph& graph = impl_->graph;
   const RowFormat& format = impl_->space.format();
   tableint nearest = graph.enterpoint_node_;
   for (int level = graph.maxlevel_; level > 0; --level)
     nearest = descend(graph, format, query, nearest, level, nullptr);
-  Nearest found = walk(graph, format, query, nearest,
-                       {.width = std::max(options_.search_width, k), .allowed = allowed});
+  WalkOptions options{.width = width_of(k, share), .allowed = allowed};
+  if (allowed != nullptr) {
+    const auto half = static_cast<std::size_t>(share * static_cast<double>(size()) / 2);
+    options.most = std::max(half, 2 * nodes_to_pass(k, share));
+  }
+  Nearest found = walk(graph, format, query, nearest, options);
   while (found.size() > k) found.pop();
   std::vector<std::pair<std::uint32_t, float>> result;
   result.reserve(found.size());

@@ -19,7 +19,8 @@ namespace taesr {
 struct HnswOptions {
   std::size_t links = 16;                // M of the paper, 2 to 128; the lowest level has twice as many
   std::size_t construction_width = 200;  // candidates for links, 1 to 10000 (ef_construction)
-  std::size_t search_width = 128;        // candidates of a search, 1 to 10000, and 2 k at least (ef)
+  /// Candidates of a search, 1 to 10000 and 2 k at least (ef). Those with a filter that leaves little take fewer.
+  std::size_t search_width = 128;
 };
 
 /// Throws InvalidArgument that names the option out of range.
@@ -48,9 +49,14 @@ class TAESR_API HnswGraph {
   void set_search_width(std::size_t width);
 
   /// Slots and inner products of about the k nearest rows, in no order, of those with a true value in
-  /// `allowed` where it is given. May return fewer than there are. `query` is a row in the table's format.
+  /// `allowed` where it is given, which `share` of all rows have. May return fewer than there are, and returns
+  /// nothing once it has passed half as many nodes as are allowed, and twice as many as it was likely to.
+  /// `query` is a row in the table's format.
   [[nodiscard]] std::vector<std::pair<std::uint32_t, float>> search(const std::byte* query, std::size_t k,
-                                                                    const std::vector<bool>* allowed) const;
+                                                                    const std::vector<bool>* allowed,
+                                                                    double share = 1) const;
+  /// How many nodes such a search is likely to pass.
+  [[nodiscard]] std::size_t nodes_to_pass(std::size_t k, double share) const;
 
   /// The links as bytes, and back. Decoding trusts nothing: every count, level and neighbour is
   /// checked before hnswlib sees it, and FormatError thrown for what cannot be a graph over `table`.
@@ -59,6 +65,8 @@ class TAESR_API HnswGraph {
                                         const HnswOptions& options = {});
 
  private:
+  [[nodiscard]] std::size_t width_of(std::size_t k, double share) const;
+
   struct Impl;
   HnswOptions options_;
   std::unique_ptr<Impl> impl_;

@@ -15,8 +15,9 @@ constexpr std::uint32_t kDeleted = section_tag("DEAD");
 constexpr std::uint32_t kVectors = section_tag("VECS");
 constexpr std::uint32_t kGraph = section_tag("GRPH");
 
-/// A tenth of all rows is cheaper to compare one by one than to pick out of a walk through the graph.
-constexpr std::size_t kSelective = 10;
+constexpr std::size_t kCandidates = 2;     // times k: asking for more widens the walk, which large k need
+constexpr std::size_t kMostOfChoice = 10;  // a search for more than one row in so many is exact
+constexpr std::size_t kRowsANode = 3;      // one after the other, in the time of a node on a walk through the graph
 
 bool is_unit(std::span<const float> vector) {
   double squares = 0;
@@ -25,6 +26,13 @@ bool is_unit(std::span<const float> vector) {
 }
 
 }  // namespace
+
+HnswIndex::HnswIndex(std::size_t dimension, const HnswIndexOptions& options)
+    : options_(options), table_(dimension, options.format), graph_(options.graph) {
+  if (options.compact_beyond >= 0 && options.compact_beyond <= 1) return;  // false for NaN
+  throw InvalidArgument("option 'compact_beyond' is " + std::to_string(options.compact_beyond) +
+                        "; a share from 0 to 1 is allowed");
+}
 
 void HnswIndex::link(const HnswGraph::Progress& progress) {
   if (graph_.size() > 0 || table_.size() > kExactBelow) graph_.extend(table_, progress);
@@ -59,26 +67,28 @@ std::vector<Candidate> HnswIndex::search_among(std::span<const float> query, std
   if (k == 0 || table_.live() == 0) return {};
   const std::size_t choice = filter != nullptr ? filter->slots.size() : table_.live();
   const bool whole = query.size() == table_.dimension();
-  const bool broad = choice > kExactBelow && choice > table_.size() / kSelective && k < choice / kSelective;
+  const bool broad = choice > kExactBelow && k < choice / kMostOfChoice && is_worth_a_walk(choice, k);
   if (whole && broad && graph_.size() == table_.size()) {
     if (auto found = search_graph(query, k, filter)) return *std::move(found);
   }
   return table_.nearest(query, k, filter != nullptr ? &filter->slots : nullptr);
 }
 
+/// Whether the graph finds k among a part of the rows sooner than a look at each of that part.
+bool HnswIndex::is_worth_a_walk(std::size_t choice, std::size_t k) const {
+  if (2 * choice > table_.size()) return true;
+  return kRowsANode * graph_.nodes_to_pass(kCandidates * k, share_of(choice)) < choice;
+}
+
 /// Nothing when the graph leads to fewer rows than there are, which happens when deletions cut it up.
 std::optional<std::vector<Candidate>> HnswIndex::search_graph(std::span<const float> query, std::size_t k,
                                                               const Filter* filter) const {
-  std::vector<bool> live;
-  if (filter == nullptr && table_.live() < table_.size()) {
-    live.assign(table_.size(), true);
-    for (std::uint32_t slot = 0; slot < table_.size(); ++slot) live[slot] = !table_.is_deleted(slot);
-  }
-  const std::vector<bool>* allowed = filter != nullptr ? &filter->allowed : live.empty() ? nullptr : &live;
-  // Asking for twice as many widens the walk, which keeps recall up for large k.
+  const std::vector<bool>* all = table_.live() < table_.size() ? &table_.live_slots() : nullptr;
+  const std::vector<bool>* allowed = filter != nullptr ? &filter->allowed : all;
   std::vector<std::byte> row(table_.format().bytes());
   table_.format().write(query, row.data());
-  const auto found = graph_.search(row.data(), 2 * k, allowed);
+  const std::size_t choice = filter != nullptr ? filter->slots.size() : table_.live();
+  const auto found = graph_.search(row.data(), kCandidates * k, allowed, share_of(choice));
   if (found.size() < k) return std::nullopt;
   TopK best(k);
   for (const auto& [slot, score] : found) best.offer({table_.ids()[slot], table_.score(query, slot)});
@@ -93,7 +103,10 @@ IdList HnswIndex::live_ids() const {
   return ids;
 }
 
-bool HnswIndex::needs_compaction() const { return (table_.size() - table_.live()) * 10 > table_.size() * 3; }
+bool HnswIndex::needs_compaction() const {
+  const auto deleted = static_cast<double>(table_.size() - table_.live());
+  return deleted > options_.compact_beyond * static_cast<double>(table_.size());
+}
 
 HnswIndex HnswIndex::compacted() const {
   HnswIndex fresh(table_.dimension(), options_);
@@ -109,7 +122,7 @@ std::vector<IndexSection> HnswIndex::save() const {
   ByteWriter deleted;
   ByteWriter vectors;
   ids.put_all(table_.ids().data(), table_.size());
-  deleted.put_all(table_.deleted().data(), table_.size());
+  for (const bool live : table_.live_slots()) deleted.put(std::uint8_t{!live});
   for (std::size_t slot = 0; slot < table_.size(); ++slot)
     vectors.put_all(reinterpret_cast<const char*>(table_.row(slot)), table_.format().bytes());
   std::vector<IndexSection> sections = {

@@ -26,6 +26,9 @@ struct HnswIndexOptions {
   VectorFormat format = VectorFormat::kFloat32;
   VectorMetric metric = VectorMetric::kCosine;
   HnswOptions graph;
+  /// Share of deleted rows, 0 to 1, past which the index is better made anew: they cost memory and time. At 1,
+  /// never.
+  double compact_beyond = 0.3;
 };
 
 /// Finds the chunks whose vectors are nearest to a query's.
@@ -39,8 +42,8 @@ class TAESR_API HnswIndex {
   /// Up to this many vectors an exact search is as fast as the graph.
   static constexpr std::size_t kExactBelow = 2000;
 
-  explicit HnswIndex(std::size_t dimension, const HnswIndexOptions& options = {})
-      : options_(options), table_(dimension, options.format), graph_(options.graph) {}
+  /// Throws InvalidArgument that names the option out of range.
+  explicit HnswIndex(std::size_t dimension, const HnswIndexOptions& options = {});
 
   /// Stages a row; ids ascend. It is found after the next `link`.
   void append(std::int64_t id, std::span<const float> vector) { table_.append(id, vector); }
@@ -72,8 +75,9 @@ class TAESR_API HnswIndex {
   /// The largest id ever appended; 0 when there is none.
   [[nodiscard]] std::int64_t last_id() const { return table_.ids().empty() ? 0 : table_.ids().back(); }
 
-  /// Deleted rows cost memory and recall: past 30% the index is better made anew.
+  /// Whether more rows are deleted than HnswIndexOptions::compact_beyond allows.
   [[nodiscard]] bool needs_compaction() const;
+  /// The same without the deleted rows.
   [[nodiscard]] HnswIndex compacted() const;
   [[nodiscard]] const HnswIndexOptions& options() const { return options_; }
 
@@ -85,6 +89,10 @@ class TAESR_API HnswIndex {
  private:
   [[nodiscard]] std::optional<std::vector<Candidate>> search_graph(
       std::span<const float> query, std::size_t k, const Filter* filter) const;
+  [[nodiscard]] bool is_worth_a_walk(std::size_t choice, std::size_t k) const;
+  [[nodiscard]] double share_of(std::size_t choice) const {
+    return static_cast<double>(choice) / static_cast<double>(table_.size());
+  }
   [[nodiscard]] std::vector<Candidate> search_among(std::span<const float> query, std::size_t k,
                                                     const Filter* filter) const;
 

@@ -74,13 +74,12 @@ std::vector<Candidate> KeywordIndex::search(std::string_view query, std::size_t 
     const auto found = terms_.find(term);
     if (found == terms_.end()) continue;
     const double weight = count * idf(found->second);
-    for (const Posting& posting : found->second) {
-      if (deleted_[posting.slot] == 0) scores[posting.slot] += score(posting, weight);
-    }
+    for (const Posting& posting : found->second) scores[posting.slot] += score(posting, weight);
   }
   TopK best(k);
   const auto offer = [&](std::uint32_t slot) {
-    if (scores[slot] > 0) best.offer({ids_[slot], scores[slot]});  // every shared term adds more than nothing
+    // Every shared term adds more than nothing.
+    if (scores[slot] > 0 && deleted_[slot] == 0) best.offer({ids_[slot], scores[slot]});
   };
   if (allowed != nullptr) {
     for (const std::uint32_t slot : positions_of(*allowed, ids_)) offer(slot);
@@ -111,15 +110,18 @@ std::vector<std::vector<TermScore>> KeywordIndex::term_scores(std::string_view q
 }
 
 double KeywordIndex::idf(const Postings& postings) const {
-  const auto is_live = [&](const Posting& posting) { return deleted_[posting.slot] == 0; };
-  const auto df = static_cast<double>(std::count_if(postings.begin(), postings.end(), is_live));
+  auto df = static_cast<double>(postings.size());
+  if (live_count_ < ids_.size()) {
+    const auto is_deleted = [&](const Posting& posting) { return deleted_[posting.slot] != 0; };
+    df -= static_cast<double>(std::count_if(postings.begin(), postings.end(), is_deleted));
+  }
   return std::log(1 + (static_cast<double>(live_count_) - df + 0.5) / (df + 0.5));
 }
 
 /// `weight` is the term's idf times how often it stands in the query.
 float KeywordIndex::score(const Posting& posting, double weight) const {
-  const double mean_length = static_cast<double>(live_length_) / static_cast<double>(live_count_);
-  const double saturation = kK1 * (1 - kB + kB * lengths_[posting.slot] / mean_length);
+  const double scale = kK1 * kB * static_cast<double>(live_count_) / static_cast<double>(live_length_);
+  const double saturation = kK1 * (1 - kB) + scale * lengths_[posting.slot];
   return static_cast<float>(weight * posting.frequency / (posting.frequency + saturation));
 }
 

@@ -30,10 +30,11 @@ class TAESR_API VectorTable {
   [[nodiscard]] const RowFormat& format() const { return format_; }
   [[nodiscard]] std::size_t dimension() const { return format_.dimension(); }
   [[nodiscard]] std::size_t size() const { return ids_.size(); }
-  [[nodiscard]] std::size_t live() const { return ids_.size() - deleted_count_; }
+  [[nodiscard]] std::size_t live() const { return live_count_; }
   [[nodiscard]] const IdList& ids() const { return ids_; }
-  [[nodiscard]] bool is_deleted(std::uint32_t slot) const { return deleted_[slot] != 0; }
-  [[nodiscard]] const std::vector<std::uint8_t>& deleted() const { return deleted_; }
+  [[nodiscard]] bool is_deleted(std::uint32_t slot) const { return !live_slots_[slot]; }
+  /// By slot, whether its row is there still.
+  [[nodiscard]] const std::vector<bool>& live_slots() const { return live_slots_; }
   [[nodiscard]] const std::byte* row(std::size_t slot) const {
     return blocks_[slot / kBlockRows].get() + slot % kBlockRows * format_.bytes();
   }
@@ -53,8 +54,8 @@ class TAESR_API VectorTable {
   RowFormat format_;
   std::vector<std::unique_ptr<std::byte[]>> blocks_;
   IdList ids_;
-  std::vector<std::uint8_t> deleted_;  // by slot
-  std::size_t deleted_count_ = 0;
+  std::vector<bool> live_slots_;
+  std::size_t live_count_ = 0;
 };
 
 }  // namespace taesr

@@ -9,6 +9,7 @@
 #include "core/byte_io.h"
 #include "index/hnsw_index.h"
 #include "index/keyword_index.h"
+#include "support/mutated_files.h"
 #include "support/vectors.h"
 #include "taesr/errors.h"
 
@@ -21,41 +22,6 @@ IndexFile file_of(const std::vector<IndexSection>& sections) {
   std::string bytes = encode_index_header({IndexKind::kDense, "model", {1, 1}}, sections);
   for (const IndexSection& section : sections) bytes += section.bytes;
   return IndexFile(std::move(bytes), "damaged.idx");
-}
-
-/// One of the ways in which bytes go wrong.
-void damage(std::string& bytes, std::mt19937& random) {
-  if (bytes.empty()) {
-    bytes = "x";
-    return;
-  }
-  const std::size_t at = random() % bytes.size();
-  const auto poke = [&](std::size_t position, std::uint32_t value) {
-    for (std::size_t i = 0; i < 4 && position + i < bytes.size(); ++i) {
-      bytes[position + i] = static_cast<char>(value >> 8 * i);
-    }
-  };
-  switch (random() % 6) {
-    case 0:
-      bytes[at] = static_cast<char>(bytes[at] ^ (1 << random() % 8));
-      break;
-    case 1:
-      bytes[at] = static_cast<char>(random());
-      break;
-    case 2: {
-      constexpr std::uint32_t kExtremes[] = {0, 1, 0x7fffffff, 0x80000000, 0xffffffff, 0xffff, 0x10000};
-      poke(at, kExtremes[random() % std::size(kExtremes)]);
-      break;
-    }
-    case 3:
-      poke(4 * (random() % 6), static_cast<std::uint32_t>(random()));  // a header field
-      break;
-    case 4:
-      bytes.resize(at);
-      break;
-    default:
-      bytes.insert(at, bytes.substr(random() % bytes.size(), random() % 16));
-  }
 }
 
 VectorTable make_table(std::size_t rows) {
@@ -77,7 +43,7 @@ TEST(DamagedIndex, AGraphIsRefusedOrCanBeSearchedAndExtended) {
   std::size_t accepted = 0;
   for (int round = 0; round < 6000; ++round) {
     std::string bytes = original;
-    for (std::size_t i = 0; i <= random() % 3; ++i) damage(bytes, random);
+    for (std::size_t i = 0; i <= random() % 3; ++i) testing::damage(bytes, random);
     try {
       ByteReader reader(bytes, "graph");
       HnswGraph decoded = HnswGraph::decode(reader, rows);
@@ -111,7 +77,7 @@ TEST(DamagedIndex, SectionsAreRefusedOrHarmless) {
     std::size_t accepted = 0;
     for (int round = 0; round < 3000; ++round) {
       auto sections = original;
-      damage(sections[random() % sections.size()].bytes, random);
+      testing::damage(sections[random() % sections.size()].bytes, random);
       try {
         use(file_of(sections));
         ++accepted;

@@ -3,6 +3,7 @@
 #include <gtest/gtest.h>
 
 #include <algorithm>
+#include <numeric>
 #include <set>
 
 #include "index/top_k.h"
@@ -192,6 +193,66 @@ TEST(HnswIndex, KeepsToTheAllowedIds) {
   }
 }
 
+TEST(HnswIndex, FindsWhatIsAllowedWhetherNearTheQueryOrFarFromIt) {
+  std::mt19937 random(28);
+  const Vectors vectors = testing::clustered_vectors(random, 15000, 24, 50);
+  HnswIndex index(24, {.graph = {.links = 8, .construction_width = 60, .search_width = 24}});
+  for (std::size_t i = 0; i < vectors.size(); ++i) index.append(id_of(i), vectors[i]);
+  index.link();
+  for (const bool far : {false, true}) {
+    std::size_t found = 0;
+    std::size_t found_of_all = 0;
+    for (int round = 0; round < 20; ++round) {
+      const auto query = testing::random_unit_vector(random, 24);
+      found_of_all += overlap(index.search(query, 10), reference_search(vectors, query, 10));
+      std::set<std::int64_t> left_out;
+      if (far) {
+        for (const Candidate& near : reference_search(vectors, query, vectors.size() * 4 / 5)) left_out.insert(near.chunk);
+      } else {
+        for (std::size_t i = 0; i < vectors.size(); ++i) {
+          if (i % 5 != 0) left_out.insert(id_of(i));
+        }
+      }
+      IdList allowed;
+      for (std::size_t i = 0; i < vectors.size(); ++i) {
+        if (!left_out.contains(id_of(i))) allowed.push_back(id_of(i));
+      }
+      const auto hits = index.search(query, 10, &allowed);
+      const auto expected = reference_search(vectors, query, 10, left_out);
+      ASSERT_EQ(hits.size(), expected.size());
+      for (const Candidate& hit : hits) EXPECT_FALSE(left_out.contains(hit.chunk));
+      found += overlap(hits, expected);
+    }
+    EXPECT_GE(found, far ? 200 : found_of_all) << "far " << far;
+  }
+}
+
+TEST(HnswGraph, FindsNothingWhereALookAtAllThatIsAllowedIsQuicker) {
+  std::mt19937 random(29);
+  VectorTable table(16);
+  for (std::int64_t id = 1; id <= 10000; ++id) table.append(id, testing::random_unit_vector(random, 16));
+  HnswGraph graph({.links = 6, .construction_width = 40, .search_width = 24});
+  graph.extend(table);
+  const auto query = testing::random_unit_vector(random, 16);
+  const auto* row = reinterpret_cast<const std::byte*>(query.data());
+  const auto farthest = [&] {
+    std::vector<std::uint32_t> slots(table.size());
+    std::iota(slots.begin(), slots.end(), 0);
+    std::ranges::sort(slots, {}, [&](std::uint32_t slot) { return table.score(query, slot); });
+    return slots;
+  }();
+  std::vector<bool> far(table.size());
+  std::vector<bool> near(table.size());
+  for (std::size_t i = 0; i < table.size() / 5; ++i) {
+    far[farthest[i]] = true;
+    near[farthest[farthest.size() - 1 - 5 * i]] = true;
+  }
+  EXPECT_TRUE(graph.search(row, 10, &far, 0.2).empty());
+  EXPECT_EQ(graph.search(row, 10, &near, 0.2).size(), 10u);
+  EXPECT_LT(graph.nodes_to_pass(10, 1), graph.nodes_to_pass(10, 0.2));
+  EXPECT_LT(graph.nodes_to_pass(10, 0.2), graph.nodes_to_pass(10, 0.02));
+}
+
 TEST(HnswIndex, FindsTheSameAfterSavingAndLoading) {
   std::mt19937 random(17);
   for (const std::size_t n : {0, 100, 3000}) {
@@ -325,6 +386,23 @@ TEST(HnswIndex, OptionsOutOfRangeAreRefusedAndOthersMustBeThoseOfTheFile) {
   const testing::TemporaryDirectory directory;
   write_index_file(directory.path() / "i", {IndexKind::kDense, "model", {1, 2}}, make_index(vectors, 8).save());
   EXPECT_THROW((void)HnswIndex::load(IndexFile(directory.path() / "i"), 8, {.graph = {.links = 8}}), FormatError);
+}
+
+TEST(HnswIndex, IsToBeMadeAnewPastTheShareOfDeletedRowsAskedFor) {
+  const auto deletions_until_due = [](double share) {
+    HnswIndex index(2, {.compact_beyond = share});
+    for (std::int64_t id = 1; id <= 10; ++id) index.append(id, std::vector<float>{1, 0});
+    std::int64_t deleted = 0;
+    while (!index.needs_compaction() && deleted < 10) index.remove({++deleted});
+    EXPECT_EQ(index.compacted().options().compact_beyond, share);
+    return index.needs_compaction() ? deleted : -1;
+  };
+  EXPECT_EQ(deletions_until_due(HnswIndexOptions().compact_beyond), 4);
+  EXPECT_EQ(deletions_until_due(0), 1);
+  EXPECT_EQ(deletions_until_due(0.75), 8);
+  EXPECT_EQ(deletions_until_due(1), -1);
+  for (const double share : {-0.1, 1.1, std::nan("")})
+    EXPECT_THROW(HnswIndex(2, {.compact_beyond = share}), InvalidArgument) << share;
 }
 
 TEST(HnswIndex, AFilterFromBeforeAChangeIsRefused) {
