@@ -20,6 +20,7 @@ from taesr.cli import (
     tokenizers,
     train,
     train_router,
+    train_slices,
     train_subspaces,
 )
 from taesr.cli.output import describe, note, use_utf8
@@ -35,6 +36,7 @@ _COMMANDS = (
     evaluate,
     train,
     train_router,
+    train_slices,
     train_subspaces,
     tokenizers,
     info,

@@ -82,9 +82,13 @@ def test_heads_are_added_to_a_collection_that_lacks_them(tmp_path: Path, full: E
 
 
 def test_heads_that_the_model_lacks_are_refused(tmp_path: Path) -> None:
+    bare = Encoder.load(save(taesr.TAESRModel(small_config()), tmp_path / "bare"))
     with pytest.raises(InvalidArgument, match="no late and sparse head"):
-        Collection.open(tmp_path / "kb", heads=["sparse", "late"])
-    with Collection.open(tmp_path / "kb") as kb, pytest.raises(InvalidArgument, match="no sparse head"):
+        Collection.open(tmp_path / "kb", encoder=bare, heads=["sparse", "late"])
+    with (
+        Collection.open(tmp_path / "kb", encoder=bare) as kb,
+        pytest.raises(InvalidArgument, match="no sparse head"),
+    ):
         kb.add_heads(["sparse"])
 
 

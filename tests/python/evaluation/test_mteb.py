@@ -150,7 +150,7 @@ def test_meta_describes_the_model(model: MTEBEncoder, encoder: Encoder) -> None:
     assert meta.n_embedding_parameters == sum(
         size for name, size in sizes.items() if name.startswith("embeddings.") and ".norm." not in name
     )
-    assert (meta.revision, meta.max_tokens, meta.embed_dim) == (encoder.fingerprint, encoder.max_tokens, 64)
+    assert (meta.revision, meta.max_tokens, meta.embed_dim) == (encoder.fingerprint, 256, 64)
     assert (meta.license, meta.similarity_fn_name.value) == ("apache-2.0", "cosine")
     assert "/" in meta.name
 

@@ -1,0 +1,68 @@
+"""taesr train-slices: turn a model's space so that the leading values hold more of it."""
+
+import argparse
+from dataclasses import asdict
+from pathlib import Path
+
+from taesr.cli import options
+from taesr.cli.output import note, print_json
+from taesr.cli.progress import Progress
+
+
+def register(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
+    """Add the command."""
+    parser = commands.add_parser(
+        "train-slices",
+        help="let the leading slices of a model's embeddings keep more of the whole",
+        description="Fits a rotation of a model's embeddings with which each Matryoshka slice orders the "
+        "passages near a query as the whole embedding does. Whole embeddings compare as before.",
+        allow_abbrev=False,
+    )
+    parser.add_argument("model", type=Path, metavar="MODEL", help="model folder")
+    parser.add_argument(
+        "--pool", type=Path, nargs="+", required=True, metavar="FILE", help="text pool, as of taesr train"
+    )
+    parser.add_argument("--output", type=Path, required=True, metavar="DIR", help="model folder to write")
+    for name, what in (
+        ("queries", "queries to draw (default: 20000)"),
+        ("passages", "passages to draw (default: 20000)"),
+        ("near", "nearest passages that slices learn to order (default: 256)"),
+        ("steps", "training steps (default: 400)"),
+    ):
+        parser.add_argument(f"--{name}", type=options.positive, metavar="N", help=what)
+    parser.add_argument("--seed", type=int, default=0, metavar="N", help="of all that is drawn (default: 0)")
+    parser.add_argument(
+        "--device", metavar="D", help="cpu, cuda or cuda:N (default: the GPU if there is one)"
+    )
+    options.add_json(parser)
+    parser.set_defaults(run=run)
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """Run the command."""
+    from taesr.training.slices import SliceOptions, train_slices
+
+    given = {
+        name: getattr(arguments, name)
+        for name in ("queries", "passages", "near", "steps", "seed")
+        if getattr(arguments, name) is not None
+    }
+    with Progress() as progress:
+        found = train_slices(
+            arguments.model,
+            arguments.pool,
+            arguments.output,
+            SliceOptions(**given),
+            device=arguments.device,
+            report=progress.update,
+        )
+    if arguments.json:
+        print_json(asdict(found))
+        return 0
+    print("nDCG@10 of held-out queries' own passages, of the whole embedding's")
+    whole = max(found.before)
+    for dim in found.before:
+        before, after = (figures[dim] / (figures[whole] or 1) for figures in (found.before, found.after))
+        print(f"{dim:>5} values: {before:.1%} before, {after:.1%} after")
+    note(f"wrote {arguments.output}")
+    return 0
