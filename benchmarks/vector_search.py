@@ -11,8 +11,8 @@ installed are left out, with a line that says so.
 
 Vectors are those of a file, its last rows being the queries, or made to resemble embeddings of texts:
 topics of uneven size, half of the variance within them, and variances that fall with a power of the
-dimension. Their spectrum and distances to neighbours are near those of 8,000 to 15,000 passages encoded by
-the bundled model (participation ratio 72 beside 68 to 83, local intrinsic dimension 16 beside 17 to 28,
+dimension. Their spectrum and distances to neighbours are near those of 5,000 to 15,000 passages encoded by
+the first bundled model (participation ratio 72 beside 68 to 83, local intrinsic dimension 16 beside 17 to 28,
 cosine of the tenth neighbour 0.59 beside 0.52 to 0.60).
 """
 
