@@ -7,8 +7,9 @@
 
 #if defined(__x86_64__) && defined(__GNUC__) && !defined(__clang__) && !defined(__SANITIZE_ADDRESS__) && \
     !defined(__SANITIZE_THREAD__)
-// One copy a processor; the loader chooses. (Sanitizers start after the loader.)
-#define TAESR_CLONES __attribute__((target_clones("arch=skylake-avx512", "arch=haswell", "default")))
+// One copy for each set of instructions; the loader chooses. Not by names of processors: those are one maker's.
+// (Sanitizers start after the loader.)
+#define TAESR_CLONES __attribute__((target_clones("avx512f", "avx2", "default")))
 #else
 #define TAESR_CLONES
 #endif
