@@ -72,6 +72,7 @@ def register(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") ->
     )
     options.add_model(parser)
     options.add_arithmetic(parser)
+    options.add_device(parser)
     parser.set_defaults(run=run)
 
 
@@ -108,7 +109,7 @@ def run(arguments: argparse.Namespace) -> int:
         note("reading lines from the terminal; end with Ctrl-D")
     import taesr
 
-    encoder = taesr.Encoder.load(arguments.model, precision=arguments.arithmetic)
+    encoder = taesr.Encoder.load(arguments.model, precision=arguments.arithmetic, device=arguments.device)
     count = overlong = truncated = 0
     with Progress() as progress, open_writer(output, arguments.dim or encoder.dimension) as writer:
         for encoded in encoder.encode_iter(

@@ -70,6 +70,7 @@ def register(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") ->
     )
     options.add_model(parser)
     options.add_arithmetic(parser)
+    options.add_device(parser)
     options.add_json(parser)
     head_options.add_options(parser)
     ablation.add_options(parser)
@@ -99,7 +100,7 @@ def run(arguments: argparse.Namespace) -> int:
     ]
     import taesr
 
-    encoder = taesr.Encoder.load(arguments.model, precision=arguments.arithmetic)
+    encoder = taesr.Encoder.load(arguments.model, precision=arguments.arithmetic, device=arguments.device)
     arguments.max_tokens = min(arguments.max_tokens, encoder.max_tokens)
     if arguments.ablation is not None:
         return ablation.run(arguments, datasets, encoder)
@@ -193,5 +194,6 @@ def _settings(arguments: argparse.Namespace, encoder: "taesr.Encoder") -> dict[s
         "model": str(encoder.source),
         "fingerprint": encoder.fingerprint,
         "arithmetic": encoder.precision,
+        "device": encoder.device,
         **head_options.settings(arguments),
     }

@@ -117,6 +117,16 @@ def add_model(parser: argparse.ArgumentParser) -> None:
     )
 
 
+def add_device(parser: argparse.ArgumentParser) -> None:
+    """Add --device."""
+    parser.add_argument(
+        "--device",
+        default="cpu",
+        metavar="D",
+        help="that encodes: cpu, or cuda or cuda:N in a build with TAESR_CUDA=ON (default: %(default)s)",
+    )
+
+
 def add_arithmetic(parser: argparse.ArgumentParser) -> None:
     """Add --arithmetic."""
     parser.add_argument(

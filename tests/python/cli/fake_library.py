@@ -33,6 +33,7 @@ class FakeEncoder:
     max_tokens = 254
     fingerprint = "fa4e"
     precision = "float32"
+    device = "cpu"
     source = Path("/models/fake")
     config = SimpleNamespace(
         hidden_size=8,
@@ -45,7 +46,7 @@ class FakeEncoder:
     )
 
     @classmethod
-    def load(cls, path: Path | None = None, *, precision: str = "auto") -> Self:
+    def load(cls, path: Path | None = None, *, precision: str = "auto", device: str = "cpu") -> Self:
         """Remember what was asked for."""
         cls.loaded.append(path)
         return cls()

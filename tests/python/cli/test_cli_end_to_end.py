@@ -167,3 +167,11 @@ def test_missing_model_is_one_line_naming_the_folder(tmp_path: Path) -> None:
     assert process.returncode == 1
     assert process.stderr.count(b"\n") == 1
     assert str(tmp_path / "nowhere").encode() in process.stderr
+
+
+def test_a_device_that_is_not_there_is_one_line() -> None:
+    process = _taesr("encode", "--device", "cuda:99", stdin=b"a line\n")
+    assert process.returncode == 1
+    assert process.stdout == b""
+    assert process.stderr.count(b"\n") == 1
+    assert b"cuda:99" in process.stderr
