@@ -65,7 +65,9 @@ def reference(decoder: Decoder) -> LlamaForCausalLM:
 
 def main() -> int:
     """Compare and print."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("model", type=Path)
     parser.add_argument("--prompts", type=int, default=50)
     parser.add_argument("--tokens", type=int, default=200)
@@ -89,7 +91,8 @@ def main() -> int:
             at = int(np.argmax(best != np.array(made)))
             row = np.sort(logits[len(tokens) - 1 + at])
             print(f"{prompt!r}: token {at} differs; the two best are {row[-1] - row[-2]:.2e} apart")
-    print(f"{same} of {len(prompts)} texts equal ({compared} tokens); largest difference of logits {largest:.1e}")
+    print(f"{same} of {len(prompts)} texts equal ({compared} tokens)")
+    print(f"largest difference of logits: {largest:.1e}")
     return 0 if same == len(prompts) else 1
 
 

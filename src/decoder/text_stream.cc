@@ -64,16 +64,25 @@ struct TextStream::Impl {
   bool next(std::string& piece) {
     piece.clear();
     if (complete) return false;
+    try {
+      step(piece);
+    } catch (...) {
+      complete = true;  // the cache may hold half a token
+      throw;
+    }
+    return true;
+  }
+
+  void step(std::string& piece) {
     if (read + kPromptStep < result.prompt_tokens) {
       (void)forward(kPromptStep, LogitsOf::kNone);
-      return true;
+      return;
     }
     const std::span<float> logits = forward(tokens.size() - read, LogitsOf::kLastToken);
     const Stopwatch watch(result.decode_seconds);
     take(sampler.choose(logits, tokens), piece);
     result.text += piece;
     result.kv_bytes = cache.bytes();
-    return true;
   }
 
   std::span<float> forward(std::size_t count, LogitsOf wanted) {

@@ -7,7 +7,7 @@
 
 #if defined(__x86_64__) && defined(__GNUC__) && !defined(__clang__) && !defined(__SANITIZE_ADDRESS__) && \
     !defined(__SANITIZE_THREAD__)
-// One copy for each set of instructions; the loader chooses. Not by names of processors: those are one maker's.
+// One copy for each set of instructions; the loader chooses. Names of processors would leave one maker's out.
 // (Sanitizers start after the loader.)
 #define TAESR_CLONES __attribute__((target_clones("avx512f", "avx2", "default")))
 #else
