@@ -1,5 +1,6 @@
 #include "engine/inference/inference_model.h"
 
+#include <algorithm>
 #include <thread>
 
 #include <ATen/Parallel.h>
@@ -74,8 +75,10 @@ TEST_P(InferenceModelTest, ComputesWhatTheDifferentiableModelDoes) {
         const auto states = model->states_from_entry(entry, batch.offsets, depths[i]);
         ASSERT_EQ(states.scalar_type(), GetParam());
         EXPECT_GE(least_cosine(states, expected.hidden[i]), 1 - tolerance(1e-5, 1e-3)) << to_string(sharing) << depths[i];
+        // The mean of one token is its state, and no nearer than that; over several, roundings cancel out.
+        const bool averaged = std::find(lengths.begin(), lengths.end(), 1) == lengths.end();
         EXPECT_GE(least_cosine(model->pooled_mean(states, batch.offsets), pooled_mean(expected.hidden[i], layout)),
-                  1 - tolerance(1e-5, 1e-4))
+                  1 - tolerance(1e-5, averaged ? 1e-4 : 1e-3))
             << to_string(sharing) << " depth " << depths[i] << ", " << lengths.size() << " sequences";
       }
     }

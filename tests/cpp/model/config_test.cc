@@ -73,7 +73,7 @@ TEST(Config, ValuesOutOfRangeAreNamedWithTheRange) {
   expect_refused(R"({"recursion_steps": {"easy": 1, "medium": 3}})", "lacks 'hard'");
   expect_refused(R"({"recursion_steps": {"easy": 4, "medium": 3, "hard": 6}})", "must not decrease");
   expect_refused(R"({"recursion_steps": {"easy": 1, "medium": 3, "hard": 6, "odd": 2}})", "'odd'");
-  expect_refused(R"({"eos_id": 22000})", "'eos_id' is 24000; allowed: 0 to 21999");
+  expect_refused(R"({"eos_id": 22000})", "'eos_id' is 22000; allowed: 0 to 21999");
 }
 
 TEST(Config, SharingWithoutAMiddleHasOnlySharedLayers) {
