@@ -11,12 +11,12 @@ namespace taesr {
 /// Which layers of a decoder are the same one (Bae et al. 2025, arXiv 2507.10524). With b layers in the
 /// shared block: cycle abc abc, sequence aabbcc; the middle schemes keep a first and a last layer of their
 /// own.
-enum class Sharing { kNone, kCycle, kSequence, kMiddleCycle, kMiddleSequence };
+enum class LayerSharing { kNone, kCycle, kSequence, kMiddleCycle, kMiddleSequence };
 
 /// "none", "cycle", "sequence", "middle_cycle" or "middle_sequence"; throws InvalidArgument for anything
 /// else.
-[[nodiscard]] TAESR_API Sharing parse_sharing(const std::string& name);
-[[nodiscard]] TAESR_API const char* name_of(Sharing sharing);
+[[nodiscard]] TAESR_API LayerSharing parse_layer_sharing(const std::string& name);
+[[nodiscard]] TAESR_API const char* name_of(LayerSharing sharing);
 
 /// Who decides how often a token passes the shared layers: no one, so that all pass them `recursions` times;
 /// a router before each recursion, which goes on with the tokens that it scores 0 or above, of those that
@@ -50,7 +50,7 @@ struct TAESR_API DecoderConfig {
   double rope_theta = 10'000;
   double norm_eps = 1e-5;
   bool tied_embeddings = true;  // the token table is the output layer's weight too
-  Sharing sharing = Sharing::kNone;
+  LayerSharing sharing = LayerSharing::kNone;
   std::int64_t recursions = 1;  // times that a shared layer is applied, at most
   Routing routing = Routing::kNone;  // others with sharing cycle or middle_cycle only
   Gate gate = Gate::kScaled;

@@ -62,7 +62,7 @@ DecoderConfig make_config(std::int64_t vocab_size, std::int64_t hidden_size, std
                              .rope_theta = rope_theta,
                              .norm_eps = norm_eps,
                              .tied_embeddings = tied_embeddings,
-                             .sharing = parse_sharing(sharing),
+                             .sharing = parse_layer_sharing(sharing),
                              .recursions = recursions,
                              .routing = parse_routing(routing),
                              .gate = parse_gate(gate),

@@ -106,30 +106,30 @@ double read_rope_theta(const JsonFields& fields) {
 
 }  // namespace
 
-Sharing parse_sharing(const std::string& name) {
-  return static_cast<Sharing>(parse("sharing", name, kSharings));
+LayerSharing parse_layer_sharing(const std::string& name) {
+  return static_cast<LayerSharing>(parse("sharing", name, kSharings));
 }
 Routing parse_routing(const std::string& name) {
   return static_cast<Routing>(parse("routing", name, kRoutings));
 }
 Gate parse_gate(const std::string& name) { return static_cast<Gate>(parse("gate", name, kGates)); }
-const char* name_of(Sharing sharing) { return kSharings[static_cast<std::size_t>(sharing)]; }
+const char* name_of(LayerSharing sharing) { return kSharings[static_cast<std::size_t>(sharing)]; }
 const char* name_of(Routing routing) { return kRoutings[static_cast<std::size_t>(routing)]; }
 const char* name_of(Gate gate) { return kGates[static_cast<std::size_t>(gate)]; }
 
 std::int64_t DecoderConfig::end_layers() const {
-  return sharing == Sharing::kMiddleCycle || sharing == Sharing::kMiddleSequence ? 1 : 0;
+  return sharing == LayerSharing::kMiddleCycle || sharing == LayerSharing::kMiddleSequence ? 1 : 0;
 }
 
 std::int64_t DecoderConfig::unique_layers() const {
-  return sharing == Sharing::kNone ? layers : block_layers() + 2 * end_layers();
+  return sharing == LayerSharing::kNone ? layers : block_layers() + 2 * end_layers();
 }
 
 std::int64_t DecoderConfig::unique_layer(std::int64_t layer) const {
   const std::int64_t first = end_layers();
-  if (sharing == Sharing::kNone || layer < first) return layer;
+  if (sharing == LayerSharing::kNone || layer < first) return layer;
   if (layer >= layers - first) return unique_layers() - 1;
-  const bool cycle = sharing == Sharing::kCycle || sharing == Sharing::kMiddleCycle;
+  const bool cycle = sharing == LayerSharing::kCycle || sharing == LayerSharing::kMiddleCycle;
   return first + (cycle ? (layer - first) % block_layers() : (layer - first) / recursions);
 }
 
@@ -153,14 +153,14 @@ void DecoderConfig::validate(const std::string& origin) const {
   if (!(rope_theta > 0) || !std::isfinite(rope_theta)) fail("rope_theta must be above 0");
   if (!(norm_eps > 0) || !(norm_eps < 1)) fail("norm_eps must be above 0 and below 1");
   const std::int64_t shared = layers - 2 * end_layers();
-  if (sharing == Sharing::kNone) {
+  if (sharing == LayerSharing::kNone) {
     check(origin, "recursions (without sharing)", recursions, 1, 1);
   } else if (recursions < 1 || shared < recursions || shared % recursions != 0) {
     fail("recursions is " + std::to_string(recursions) + "; with sharing " + name_of(sharing) +
          " it must divide the " + std::to_string(shared) + " shared of " + std::to_string(layers) +
          " layers");
   }
-  if (routing != Routing::kNone && sharing != Sharing::kCycle && sharing != Sharing::kMiddleCycle) {
+  if (routing != Routing::kNone && sharing != LayerSharing::kCycle && sharing != LayerSharing::kMiddleCycle) {
     fail(std::string("routing ") + name_of(routing) + " needs sharing cycle or middle_cycle, not " +
          name_of(sharing));
   }
@@ -221,7 +221,7 @@ DecoderConfig read_decoder_config(const std::filesystem::path& path) {
   config.rope_theta = read_rope_theta(fields);
   config.norm_eps = fields.number("rms_norm_eps");
   config.tied_embeddings = fields.has("tie_word_embeddings") && fields.at("tie_word_embeddings") == true;
-  if (fields.has("sharing")) config.sharing = parse_sharing(fields.text("sharing"));
+  if (fields.has("sharing")) config.sharing = parse_layer_sharing(fields.text("sharing"));
   if (fields.has("recursions")) config.recursions = fields.integer("recursions");
   if (fields.has("routing")) config.routing = parse_routing(fields.text("routing"));
   if (fields.has("gate")) config.gate = parse_gate(fields.text("gate"));

@@ -39,7 +39,7 @@ namespace {
 
 TEST(ForwardPass, DecodingTakesNextToNoMemoryFromTheHeap) {
   for (const Routing routing : {Routing::kNone, Routing::kExpertChoice}) {
-    DecoderConfig config = testing::small_decoder(Sharing::kCycle, 6, 2);
+    DecoderConfig config = testing::small_decoder(LayerSharing::kCycle, 6, 2);
     config.routing = routing;
     config.gate = Gate::kPreserving;
     const testing::TemporaryDirectory folder;

@@ -32,7 +32,7 @@ std::vector<float> decoder_forward(const DecoderConfig& config, const DecoderWei
   return {logits.begin(), logits.end()};
 }
 
-std::vector<std::int64_t> unique_layers(Sharing sharing, std::int64_t layers, std::int64_t recursions) {
+std::vector<std::int64_t> unique_layers(LayerSharing sharing, std::int64_t layers, std::int64_t recursions) {
   const DecoderConfig config = small_decoder(sharing, layers, recursions);
   config.validate("");
   std::vector<std::int64_t> found;
@@ -44,24 +44,24 @@ const std::vector<int> kTokens = {3, 1, 4, 1, 5, 9, 2, 6, 5, 35};
 
 TEST(DecoderConfig, SharedLayersFollowTheirScheme) {
   using Layers = std::vector<std::int64_t>;
-  EXPECT_EQ(unique_layers(Sharing::kNone, 4, 1), (Layers{0, 1, 2, 3}));
-  EXPECT_EQ(unique_layers(Sharing::kCycle, 6, 2), (Layers{0, 1, 2, 0, 1, 2}));
-  EXPECT_EQ(unique_layers(Sharing::kSequence, 6, 2), (Layers{0, 0, 1, 1, 2, 2}));
-  EXPECT_EQ(unique_layers(Sharing::kMiddleCycle, 8, 3), (Layers{0, 1, 2, 1, 2, 1, 2, 3}));
-  EXPECT_EQ(unique_layers(Sharing::kMiddleSequence, 8, 3), (Layers{0, 1, 1, 1, 2, 2, 2, 3}));
+  EXPECT_EQ(unique_layers(LayerSharing::kNone, 4, 1), (Layers{0, 1, 2, 3}));
+  EXPECT_EQ(unique_layers(LayerSharing::kCycle, 6, 2), (Layers{0, 1, 2, 0, 1, 2}));
+  EXPECT_EQ(unique_layers(LayerSharing::kSequence, 6, 2), (Layers{0, 0, 1, 1, 2, 2}));
+  EXPECT_EQ(unique_layers(LayerSharing::kMiddleCycle, 8, 3), (Layers{0, 1, 2, 1, 2, 1, 2, 3}));
+  EXPECT_EQ(unique_layers(LayerSharing::kMiddleSequence, 8, 3), (Layers{0, 1, 1, 1, 2, 2, 2, 3}));
 }
 
 TEST(DecoderConfig, RecursionsThatDoNotDivideTheSharedLayersAreRefused) {
-  EXPECT_THROW(small_decoder(Sharing::kMiddleCycle, 8, 4).validate(""), InvalidArgument);
-  EXPECT_THROW(small_decoder(Sharing::kCycle, 8, 0).validate(""), InvalidArgument);
-  EXPECT_THROW(small_decoder(Sharing::kMiddleCycle, 2, 1).validate(""), InvalidArgument);
-  EXPECT_THROW(small_decoder(Sharing::kNone, 8, 2).validate(""), InvalidArgument);
+  EXPECT_THROW(small_decoder(LayerSharing::kMiddleCycle, 8, 4).validate(""), InvalidArgument);
+  EXPECT_THROW(small_decoder(LayerSharing::kCycle, 8, 0).validate(""), InvalidArgument);
+  EXPECT_THROW(small_decoder(LayerSharing::kMiddleCycle, 2, 1).validate(""), InvalidArgument);
+  EXPECT_THROW(small_decoder(LayerSharing::kNone, 8, 2).validate(""), InvalidArgument);
 }
 
 TEST(Decoder, CachedDecodingEqualsOnePassOverTheWholeTextToTheBit) {
   for (const Routing routing : {Routing::kNone, Routing::kExpertChoice, Routing::kTokenChoice}) {
     for (const KvCaching caching : {KvCaching::kFull, KvCaching::kShared}) {
-      DecoderConfig config = small_decoder(Sharing::kMiddleCycle, 8, 3);
+      DecoderConfig config = small_decoder(LayerSharing::kMiddleCycle, 8, 3);
       config.routing = routing;
       config.gate = Gate::kPreserving;
       const DecoderWeights weights = load(config, random_decoder_weights(config));
@@ -84,8 +84,8 @@ TEST(Decoder, CachedDecodingEqualsOnePassOverTheWholeTextToTheBit) {
 }
 
 TEST(Decoder, RecursiveModelEqualsTheSameLayersWrittenOut) {
-  const DecoderConfig shared = small_decoder(Sharing::kMiddleCycle, 6, 2);
-  DecoderConfig written_out = small_decoder(Sharing::kNone, 6);
+  const DecoderConfig shared = small_decoder(LayerSharing::kMiddleCycle, 6, 2);
+  DecoderConfig written_out = small_decoder(LayerSharing::kNone, 6);
   const Floats weights = random_decoder_weights(shared);
   Floats copies;
   for (const auto& [name, tensor] : weights) {
@@ -111,7 +111,7 @@ TEST(Decoder, RecursiveModelEqualsTheSameLayersWrittenOut) {
 
 TEST(KvCache, RecursiveSharingKeepsOnePartInRecursions) {
   for (const std::int64_t recursions : {2, 3, 4}) {
-    const DecoderConfig config = small_decoder(Sharing::kCycle, 12, recursions);
+    const DecoderConfig config = small_decoder(LayerSharing::kCycle, 12, recursions);
     const DecoderWeights weights = load(config, random_decoder_weights(config));
     KvCache full(config, KvCaching::kFull);
     KvCache shared(config, KvCaching::kShared);

@@ -12,7 +12,7 @@
 
 namespace taesr::testing {
 
-inline DecoderConfig small_decoder(Sharing sharing = Sharing::kNone, std::int64_t layers = 3,
+inline DecoderConfig small_decoder(LayerSharing sharing = LayerSharing::kNone, std::int64_t layers = 3,
                                    std::int64_t recursions = 1) {
   return {.vocab_size = 40,
           .hidden_size = 16,
