@@ -7,6 +7,7 @@ ends with exit code 2; what depends on the model or the collection is checked by
 import argparse
 import math
 from pathlib import Path
+from typing import Any
 
 DEPTHS = ("easy", "medium", "hard", "auto")
 
@@ -115,6 +116,29 @@ def add_model(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--model", type=Path, metavar="DIR", help="folder of the model (default: the bundled one)"
     )
+
+
+def add_head_training(parser: argparse.ArgumentParser) -> None:
+    """Add what all commands take that fit a part of a finished model: MODEL, --output, --seed, --device."""
+    parser.add_argument("model", type=Path, metavar="MODEL", help="model folder")
+    parser.add_argument("--output", type=Path, required=True, metavar="DIR", help="model folder to write")
+    parser.add_argument("--seed", type=int, default=0, metavar="N", help="of all that is drawn (default: 0)")
+    parser.add_argument(
+        "--device", metavar="D", help="cpu, cuda or cuda:N (default: the GPU if there is one)"
+    )
+
+
+def add_pool(parser: argparse.ArgumentParser) -> None:
+    """Add --pool."""
+    parser.add_argument(
+        "--pool", nargs="+", type=Path, required=True, metavar="FILE", help="text pool, as of taesr train"
+    )
+
+
+def given(arguments: argparse.Namespace, *names: str) -> dict[str, Any]:
+    """Values of the options of these names that were given; the others keep the library's defaults."""
+    values = {name: getattr(arguments, name) for name in names}
+    return {name: value for name, value in values.items() if value is not None}
 
 
 def add_device(parser: argparse.ArgumentParser) -> None:

@@ -23,11 +23,8 @@ def register(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") ->
         "held-out texts. The model's other weights stay as they are.",
         allow_abbrev=False,
     )
-    parser.add_argument("model", type=Path, metavar="MODEL", help="model folder")
-    parser.add_argument(
-        "--pool", nargs="+", type=Path, required=True, metavar="FILE", help="text pool, as of taesr train"
-    )
-    parser.add_argument("--output", type=Path, required=True, metavar="DIR", help="model folder to write")
+    options.add_head_training(parser)
+    options.add_pool(parser)
     parser.add_argument(
         "--queries", type=options.positive, metavar="N", help="queries to draw (default: 6000)"
     )
@@ -53,10 +50,6 @@ def register(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") ->
     )
     parser.add_argument("--size", type=options.positive, metavar="N", help="hidden units (default: 64)")
     parser.add_argument("--steps", type=options.positive, metavar="N", help="training steps (default: 800)")
-    parser.add_argument("--seed", type=int, default=0, metavar="N", help="of all that is drawn (default: 0)")
-    parser.add_argument(
-        "--device", metavar="D", help="cpu, cuda or cuda:N (default: the GPU if there is one)"
-    )
     parser.add_argument(
         "--eval",
         nargs="+",
@@ -73,11 +66,7 @@ def run(arguments: argparse.Namespace) -> int:
     """Run the command."""
     from taesr.training.router import RouterOptions, train_router
 
-    given = {
-        name: getattr(arguments, name)
-        for name in ("queries", "passages", "retention", "overlap", "size", "steps", "seed")
-        if getattr(arguments, name) is not None
-    }
+    given = options.given(arguments, "queries", "passages", "retention", "overlap", "size", "steps", "seed")
     chosen = RouterOptions(**given, route_passages=not arguments.deep_passages)
     datasets = []
     if arguments.eval:

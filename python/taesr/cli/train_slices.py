@@ -2,7 +2,6 @@
 
 import argparse
 from dataclasses import asdict
-from pathlib import Path
 
 from taesr.cli import options
 from taesr.cli.output import note, print_json
@@ -18,11 +17,8 @@ def register(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") ->
         "passages near a query as the whole embedding does. Whole embeddings compare as before.",
         allow_abbrev=False,
     )
-    parser.add_argument("model", type=Path, metavar="MODEL", help="model folder")
-    parser.add_argument(
-        "--pool", type=Path, nargs="+", required=True, metavar="FILE", help="text pool, as of taesr train"
-    )
-    parser.add_argument("--output", type=Path, required=True, metavar="DIR", help="model folder to write")
+    options.add_head_training(parser)
+    options.add_pool(parser)
     for name, what in (
         ("queries", "queries to draw (default: 20000)"),
         ("passages", "passages to draw (default: 20000)"),
@@ -30,10 +26,6 @@ def register(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") ->
         ("steps", "training steps (default: 400)"),
     ):
         parser.add_argument(f"--{name}", type=options.positive, metavar="N", help=what)
-    parser.add_argument("--seed", type=int, default=0, metavar="N", help="of all that is drawn (default: 0)")
-    parser.add_argument(
-        "--device", metavar="D", help="cpu, cuda or cuda:N (default: the GPU if there is one)"
-    )
     options.add_json(parser)
     parser.set_defaults(run=run)
 
@@ -42,17 +34,12 @@ def run(arguments: argparse.Namespace) -> int:
     """Run the command."""
     from taesr.training.slices import SliceOptions, train_slices
 
-    given = {
-        name: getattr(arguments, name)
-        for name in ("queries", "passages", "near", "steps", "seed")
-        if getattr(arguments, name) is not None
-    }
     with Progress() as progress:
         found = train_slices(
             arguments.model,
             arguments.pool,
             arguments.output,
-            SliceOptions(**given),
+            SliceOptions(**options.given(arguments, "queries", "passages", "near", "steps", "seed")),
             device=arguments.device,
             report=progress.update,
         )

@@ -18,7 +18,7 @@ def register(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") ->
         "slice of the dense embedding that is as long. The model's other weights stay as they are.",
         allow_abbrev=False,
     )
-    parser.add_argument("model", type=Path, metavar="MODEL", help="model folder")
+    options.add_head_training(parser)
     parser.add_argument(
         "--data",
         type=Path,
@@ -26,7 +26,6 @@ def register(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") ->
         metavar="FOLDER",
         help="folder of NAME.train.jsonl and NAME.heldout.jsonl (temporal, procedural, contextual)",
     )
-    parser.add_argument("--output", type=Path, required=True, metavar="DIR", help="model folder to write")
     parser.add_argument(
         "--size",
         type=_size,
@@ -39,10 +38,6 @@ def register(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") ->
         "--limit", type=options.positive, metavar="N", help="lines of each file (default: 50000)"
     )
     parser.add_argument("--steps", type=options.positive, metavar="N", help="training steps (default: 800)")
-    parser.add_argument("--seed", type=int, default=0, metavar="N", help="of all that is drawn (default: 0)")
-    parser.add_argument(
-        "--device", metavar="D", help="cpu, cuda or cuda:N (default: the GPU if there is one)"
-    )
     options.add_json(parser)
     parser.set_defaults(run=run)
 
@@ -51,11 +46,7 @@ def run(arguments: argparse.Namespace) -> int:
     """Run the command."""
     from taesr.training.subspaces import SubspaceOptions, probes_won, train_subspaces
 
-    given = {
-        name: getattr(arguments, name)
-        for name in ("limit", "steps", "seed")
-        if getattr(arguments, name) is not None
-    }
+    given = options.given(arguments, "limit", "steps", "seed")
     if arguments.size:
         given["sizes"] = dict(arguments.size)
     chosen = SubspaceOptions(**given)

@@ -21,6 +21,7 @@ from taesr.evaluation.retrieval import (
     Role,
     TextEncoder,
     dataset_notes,
+    encode_as_asked,
     encode_texts,
 )
 
@@ -73,6 +74,15 @@ class AblationOptions:
         if self.trials < 1:
             raise InvalidArgument(f"trials is {self.trials}; it must be at least 1")
 
+    def at(self, depth: Depth) -> RetrievalOptions:
+        """How texts are encoded at one depth, at full length."""
+        return RetrievalOptions(
+            depth=depth,
+            on_overflow=self.on_overflow,
+            max_tokens=self.max_tokens,
+            batch_size=self.batch_size,
+        )
+
 
 @dataclass(frozen=True)
 class Ablation:
@@ -118,6 +128,7 @@ def run_ablation(
         "router": options.router,
         "passage_depth": options.passage_depth,
         "long_texts": options.on_overflow,
+        "max_tokens": options.max_tokens,
         "trials": options.trials if options.router else None,
     }
     return Ablation(cells, routers, settings, notes)
@@ -144,13 +155,8 @@ def _encode(
     progress: Progress | None,
 ) -> Encodings:
     def encode(texts: Sequence[str], role: Role, depth: Depth, what: str) -> EncodedTexts:
-        asked = RetrievalOptions(
-            depth=depth,
-            on_overflow=options.on_overflow,
-            max_tokens=options.max_tokens,
-            batch_size=options.batch_size,
-        )
-        return encode_texts(encoder, texts, role, asked, f"{dataset.name} {what}, depth {depth}", progress)
+        label = f"{dataset.name} {what}, depth {depth}"
+        return encode_texts(encoder, texts, role, options.at(depth), label, progress)
 
     asked: list[Depth] = [*depths, *(["auto"] if options.router else [])]
     passages: list[Depth] = asked if options.passage_depth is None else [options.passage_depth]
@@ -165,14 +171,7 @@ def _latency(
     encoder: TextEncoder, queries: Sequence[str], depth: Depth, options: AblationOptions
 ) -> dict[str, float]:
     def encode(text: str) -> None:
-        encoder.encode_detailed(
-            [text],
-            role="query",
-            depth=depth,
-            dim=None,
-            on_overflow=options.on_overflow,
-            max_tokens=options.max_tokens,
-        )
+        encode_as_asked(encoder, [text], "query", options.at(depth))
 
     times = cost.latencies_ms(encode, queries)
     return {f"query_ms_p{share}": float(np.percentile(times, share)) for share in (50, 95)}

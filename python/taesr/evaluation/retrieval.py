@@ -187,14 +187,7 @@ def encode_texts(
     truncated = 0
     begin = time.perf_counter()
     for start in range(0, len(texts), options.batch_size):
-        encoded = encoder.encode_detailed(
-            texts[start : start + options.batch_size],
-            role=role,
-            depth=options.depth,
-            dim=options.dim,
-            on_overflow=options.on_overflow,
-            max_tokens=options.max_tokens,
-        )
+        encoded = encode_as_asked(encoder, texts[start : start + options.batch_size], role, options)
         batch = encoded.embeddings
         if not np.isfinite(batch).all():
             raise Error(f"{label}: the model gave a vector that is not finite; its weights may be damaged")
@@ -207,6 +200,20 @@ def encode_texts(
             progress(label, len(depths), len(texts))
     seconds = time.perf_counter() - begin
     return EncodedTexts(np.vstack(vectors), depths, token_counts, windows, truncated, seconds)
+
+
+def encode_as_asked(
+    encoder: TextEncoder, texts: Sequence[str], role: Role, options: RetrievalOptions
+) -> Encoded:
+    """Encode `texts` in one call."""
+    return encoder.encode_detailed(
+        texts,
+        role=role,
+        depth=options.depth,
+        dim=options.dim,
+        on_overflow=options.on_overflow,
+        max_tokens=options.max_tokens,
+    )
 
 
 def tokens_read(counts: Sequence[int], options: RetrievalOptions) -> list[int]:
@@ -241,15 +248,7 @@ def _query_latency(
     """Time one query from text to its ten best documents."""
 
     def answer(text: str) -> None:
-        encoded = encoder.encode_detailed(
-            [text],
-            role="query",
-            depth=options.depth,
-            dim=options.dim,
-            on_overflow=options.on_overflow,
-            max_tokens=options.max_tokens,
-        )
-        search(store, encoded.embeddings, 10)
+        search(store, encode_as_asked(encoder, [text], "query", options).embeddings, 10)
 
     times = cost.latencies_ms(answer, queries)
     return {

@@ -22,6 +22,7 @@ from taesr.training.tokenize_pool import TokenRules
 TOKENIZER = str(Path(taesr.__file__).parent / "models" / "default" / "tokenizer.model")
 RULES = TokenRules(tokenizer=TOKENIZER, bos_id=0, eos_id=2, limits=(64, 16))
 
+WORDS = ["river", "stone", "bread", "cloud", "engine", "paper", "garden", "winter", "music", "copper", "lamp"]
 _WORDS = [
     "river",
     "stone",
@@ -62,6 +63,19 @@ def make_records(
 def write_pool(path: Path, records: list[dict[str, Any]]) -> str:
     path.write_text("".join(json.dumps(record) + "\n" for record in records))
     return str(path)
+
+
+def write_word_pool(path: Path, passages: int = 200, *, queries: int = 1, parents: bool = True) -> Path:
+    """Passages of a few WORDS and a number, and for each so many queries of its first two words."""
+    rng = np.random.default_rng(0)
+    texts = [" ".join(rng.choice(WORDS, int(rng.integers(3, 12)))) + f" {i}" for i in range(passages)]
+    records = [{"text": text, "role": "passage", "parent": None, "document": None} for text in texts]
+    for _ in range(queries):
+        for i, text in enumerate(texts):
+            words, own = " ".join(text.split()[:2]), i + 1 if parents else None
+            records.append({"text": words, "role": "query", "parent": own, "document": None})
+    write_pool(path, records)
+    return path
 
 
 def make_vectors(records: list[dict[str, Any]], width: int, seed: int) -> np.ndarray:

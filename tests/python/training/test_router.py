@@ -8,6 +8,7 @@ import pytest
 import torch
 import torch.nn.functional as F  # noqa: N812 - its usual name
 from tests.python.small_models import write_release
+from tests.python.training.pools import WORDS, write_word_pool
 
 import taesr
 from taesr import Encoder, FormatError, InvalidArgument, IoError
@@ -19,20 +20,7 @@ from taesr.training.pool_sample import sample_pool
 from taesr.training.router import RouterOptions, classes_of, fit_router, train_router
 from taesr.training.router_report import router_report
 
-WORDS = ["river", "stone", "bread", "cloud", "engine", "paper", "garden", "winter", "music", "copper", "lamp"]
 QUICK = RouterOptions(queries=150, passages=200, size=8, steps=60, overlap=0.6)
-
-
-def write_pool(path: Path, passages: int = 200, *, queries: int = 1) -> Path:
-    rng = np.random.default_rng(0)
-    texts = [" ".join(rng.choice(WORDS, int(rng.integers(3, 12)))) + f" {i}" for i in range(passages)]
-    lines = [{"text": text, "role": "passage", "parent": None, "document": None} for text in texts]
-    for _ in range(queries):
-        for i, text in enumerate(texts):
-            words = " ".join(text.split()[:2])
-            lines.append({"text": words, "role": "query", "parent": i + 1, "document": None})
-    path.write_text("\n".join(map(json.dumps, lines)) + "\n")
-    return path
 
 
 def test_labels_are_the_first_depth_with_enough_of_the_deepest_neighbours() -> None:
@@ -103,7 +91,7 @@ def test_costs_pull_the_choice_towards_the_dear_class() -> None:
 
 
 def test_training_leaves_the_trunk_as_it_was_to_the_bit(tmp_path: Path) -> None:
-    model, pool = write_release(tmp_path / "model"), write_pool(tmp_path / "pool.jsonl")
+    model, pool = write_release(tmp_path / "model"), write_word_pool(tmp_path / "pool.jsonl")
     labels_seen: list[str] = []
     found = train_router(
         model,
@@ -138,7 +126,7 @@ def test_training_leaves_the_trunk_as_it_was_to_the_bit(tmp_path: Path) -> None:
 
 
 def test_the_chosen_confidence_keeps_what_was_asked_at_the_least_depth(tmp_path: Path) -> None:
-    model, pool = write_release(tmp_path / "model"), write_pool(tmp_path / "pool.jsonl", queries=3)
+    model, pool = write_release(tmp_path / "model"), write_word_pool(tmp_path / "pool.jsonl", queries=3)
     options = RouterOptions(queries=600, passages=200, size=8, steps=60, overlap=0.6, retention=0.9)
     found = train_router(model, [pool], tmp_path / "routed", options, device="cpu")
     assert found.measure.startswith("nDCG@10")
@@ -154,13 +142,13 @@ def test_the_chosen_confidence_keeps_what_was_asked_at_the_least_depth(tmp_path:
 
 
 def test_a_routers_figures_are_reproducible_and_it_can_be_replaced(tmp_path: Path) -> None:
-    model, pool = write_release(tmp_path / "model"), write_pool(tmp_path / "pool.jsonl")
+    model, pool = write_release(tmp_path / "model"), write_word_pool(tmp_path / "pool.jsonl")
     first = train_router(model, [pool], tmp_path / "routed", QUICK, device="cpu")
     assert train_router(tmp_path / "routed", [pool], tmp_path / "again", QUICK, device="cpu") == first
 
 
 def test_report_has_fixed_depths_router_points_and_a_paired_test(tmp_path: Path) -> None:
-    model, pool = write_release(tmp_path / "model"), write_pool(tmp_path / "pool.jsonl")
+    model, pool = write_release(tmp_path / "model"), write_word_pool(tmp_path / "pool.jsonl")
     train_router(model, [pool], tmp_path / "routed", QUICK, device="cpu")
     documents = [f"{first} {second}" for first in WORDS for second in WORDS]
     queries = [f"where is the {word}" for word in WORDS]
@@ -187,7 +175,7 @@ def test_report_has_fixed_depths_router_points_and_a_paired_test(tmp_path: Path)
 
 
 def test_samples_have_each_querys_own_passage(tmp_path: Path) -> None:
-    pool = write_pool(tmp_path / "pool.jsonl")
+    pool = write_word_pool(tmp_path / "pool.jsonl")
     sample = sample_pool([pool], 20, 60, seed=1)
     assert (len(sample.queries), len(sample.passages)) == (20, 60)
     for query, parent in zip(sample.queries, sample.parents, strict=True):
@@ -196,7 +184,7 @@ def test_samples_have_each_querys_own_passage(tmp_path: Path) -> None:
 
 
 def test_errors_come_before_the_work_and_say_what_is_wrong(tmp_path: Path) -> None:
-    model, pool = write_release(tmp_path / "model"), write_pool(tmp_path / "pool.jsonl")
+    model, pool = write_release(tmp_path / "model"), write_word_pool(tmp_path / "pool.jsonl")
     with pytest.raises(InvalidArgument, match="is the model itself"):
         train_router(model, [pool], model, QUICK)
     (tmp_path / "notes").mkdir()
@@ -219,7 +207,7 @@ def test_errors_come_before_the_work_and_say_what_is_wrong(tmp_path: Path) -> No
 
 
 def test_a_model_whose_depths_agree_has_nothing_to_route(tmp_path: Path) -> None:
-    model, pool = write_release(tmp_path / "model"), write_pool(tmp_path / "pool.jsonl")
+    model, pool = write_release(tmp_path / "model"), write_word_pool(tmp_path / "pool.jsonl")
     options = RouterOptions(queries=150, passages=200, size=8, steps=5, overlap=1e-9)
     with pytest.raises(taesr.Error, match="nothing to route"):
         train_router(model, [pool], tmp_path / "out", options, device="cpu")
@@ -228,7 +216,7 @@ def test_a_model_whose_depths_agree_has_nothing_to_route(tmp_path: Path) -> None
 def test_the_command_trains_and_prints_one_json_document(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    model, pool = write_release(tmp_path / "model"), write_pool(tmp_path / "pool.jsonl")
+    model, pool = write_release(tmp_path / "model"), write_word_pool(tmp_path / "pool.jsonl")
     command = ["train-router", str(model), "--pool", str(pool), "--output", str(tmp_path / "out"), "--json"]
     sizes = ["--queries", "150", "--passages", "200", "--size", "4", "--steps", "30", "--overlap", "0.6"]
     assert main([*command, *sizes, "--device", "cpu"]) == 0

@@ -9,24 +9,13 @@ import pytest
 import torch
 import torch.nn.functional as F  # noqa: N812 - its usual name
 from tests.python.small_models import save, small_config, write_release
+from tests.python.training.pools import write_word_pool
 
 from taesr import Encoder, InvalidArgument, TAESRModel
 from taesr.cli import main
 from taesr.training.slices import SliceOptions, fit_rotation, train_slices
 
-WORDS = ["river", "stone", "bread", "cloud", "engine", "paper", "garden", "winter", "music", "copper", "lamp"]
 QUICK = SliceOptions(queries=150, passages=200, near=40, steps=30, batch=32)
-
-
-def write_pool(path: Path, *, parents: bool = True) -> Path:
-    rng = np.random.default_rng(0)
-    texts = [" ".join(rng.choice(WORDS, int(rng.integers(3, 12)))) + f" {i}" for i in range(200)]
-    lines = [{"text": text, "role": "passage", "parent": None, "document": None} for text in texts]
-    for i, text in enumerate(texts):
-        own = i + 1 if parents else None
-        lines.append({"text": " ".join(text.split()[:2]), "role": "query", "parent": own, "document": None})
-    path.write_text("\n".join(map(json.dumps, lines)) + "\n")
-    return path
 
 
 def first_kept(
@@ -57,7 +46,7 @@ def test_slices_keep_more_of_a_space_whose_meaning_lies_in_its_last_values() -> 
 
 
 def test_the_written_model_compares_whole_embeddings_as_before(tmp_path: Path) -> None:
-    model, pool = write_release(tmp_path / "model"), write_pool(tmp_path / "pool.jsonl")
+    model, pool = write_release(tmp_path / "model"), write_word_pool(tmp_path / "pool.jsonl")
     found = train_slices(model, [pool], tmp_path / "turned", QUICK, device="cpu")
     assert list(found.before) == list(found.after) == [8, 16]
     assert found.after[16] == pytest.approx(found.before[16], abs=0.02)
@@ -77,11 +66,11 @@ def test_the_same_seed_gives_the_same_rotation() -> None:
 
 
 def test_models_without_slices_and_pools_without_parents_are_refused(tmp_path: Path) -> None:
-    pool = write_pool(tmp_path / "pool.jsonl")
+    pool = write_word_pool(tmp_path / "pool.jsonl")
     whole = save(TAESRModel(small_config(matryoshka_dimensions=[16])), tmp_path / "whole")
     with pytest.raises(InvalidArgument, match="has no slices: its matryoshka_dimensions hold none below 16"):
         train_slices(whole, [pool], tmp_path / "out", QUICK)
-    lonely = write_pool(tmp_path / "lonely.jsonl", parents=False)
+    lonely = write_word_pool(tmp_path / "lonely.jsonl", parents=False)
     with pytest.raises(InvalidArgument, match="no held-out query names its passage"):
         train_slices(write_release(tmp_path / "model"), [lonely], tmp_path / "out", QUICK)
     assert not (tmp_path / "out").exists()
@@ -92,7 +81,7 @@ def test_models_without_slices_and_pools_without_parents_are_refused(tmp_path: P
 def test_the_command_writes_a_model_and_prints_what_slices_keep(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    model, pool = write_release(tmp_path / "model"), write_pool(tmp_path / "pool.jsonl")
+    model, pool = write_release(tmp_path / "model"), write_word_pool(tmp_path / "pool.jsonl")
     command = ["train-slices", str(model), "--pool", str(pool), "--output", str(tmp_path / "out")]
     assert main([*command, "--queries", "100", "--passages", "100", "--steps", "3"]) == 0
     assert "8 values:" in capsys.readouterr().out

@@ -8,6 +8,7 @@ import pytest
 import torch
 import torch.nn.functional as F  # noqa: N812 - its usual name
 from tests.python.small_models import write_release
+from tests.python.training.pools import WORDS
 
 from taesr import Encoder, FormatError, InvalidArgument, IoError
 from taesr._native import core
@@ -25,7 +26,6 @@ from taesr.training.subspaces import (
 QUICK = SubspaceOptions(
     sizes={"temporal": 4, "semantic": 8, "procedural": 4, "contextual": 6}, steps=20, batch=32
 )
-WORDS = ["river", "stone", "bread", "cloud", "engine", "paper", "garden", "winter", "music", "copper", "lamp"]
 
 
 def write_data(folder: Path, count: int = 40) -> Path:
