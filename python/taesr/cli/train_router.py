@@ -41,7 +41,7 @@ def register(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") ->
         "--mean-depth",
         type=float,
         metavar="R",
-        help="instead of --retention: recursions that held-out queries, and passages, take at most on average",
+        help="instead of --retention: recursions that held-out texts take at most on average",
     )
     parser.add_argument(
         "--overlap",
@@ -72,7 +72,9 @@ def run(arguments: argparse.Namespace) -> int:
     """Run the command."""
     from taesr.training.router import RouterOptions, train_router
 
-    given = options.given(arguments, "queries", "passages", "retention", "mean_depth", "overlap", "size", "steps", "seed")
+    given = options.given(
+        arguments, "queries", "passages", "retention", "mean_depth", "overlap", "size", "steps", "seed"
+    )
     chosen = RouterOptions(**given, route_passages=not arguments.deep_passages)
     datasets = []
     if arguments.eval:
