@@ -21,8 +21,15 @@ enum class TokenRouting {
   kTokenChoice,   // each token stops where its score falls below zero
 };
 
+/// What makes the sparse vectors of queries in a search; passages always go through the encoder.
+enum class SparseQueries {
+  kTable,    // their own pieces, each with its weight in the table sparse.idf: no pass, and no expansion
+  kEncoder,  // the sparse head
+};
+
 /// As the JSON spells them.
 [[nodiscard]] TAESR_API std::string to_string(Sharing sharing);
+[[nodiscard]] TAESR_API std::string to_string(SparseQueries queries);
 [[nodiscard]] TAESR_API std::string to_string(TokenRouting routing);
 
 /// Shape of the recursive encoder. Every field is checked by `validate`; JSON uses the same names.
@@ -48,6 +55,7 @@ struct TAESR_API TAESRConfig {
   int embedding_size = 384;           // of the pooled output
   std::vector<int> matryoshka_dimensions = {64, 128, 256, 384};
   bool sparse_head = false;
+  SparseQueries sparse_queries = SparseQueries::kTable;
   int late_size = 0;                     // dimensions a token of the late-interaction head; 0: none
   int router_size = 0;                   // hidden units of the depth router; 0: none
   double router_confidence = 0.5;        // a text takes the smallest depth that suffices with this probability

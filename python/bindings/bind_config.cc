@@ -31,6 +31,8 @@ void register_config(py::module_& module) {
       .def_readonly("embedding_size", &TAESRConfig::embedding_size)
       .def_readonly("matryoshka_dimensions", &TAESRConfig::matryoshka_dimensions)
       .def_readonly("sparse_head", &TAESRConfig::sparse_head)
+      .def_property_readonly("sparse_queries",
+                             [](const TAESRConfig& config) { return to_string(config.sparse_queries); })
       .def_readonly("late_size", &TAESRConfig::late_size)
       .def_readonly("router_size", &TAESRConfig::router_size)
       .def_readonly("router_confidence", &TAESRConfig::router_confidence)

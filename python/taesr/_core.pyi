@@ -88,6 +88,9 @@ class TAESRConfig:
     def sparse_head(self) -> bool:
         ...
     @property
+    def sparse_queries(self) -> str:
+        ...
+    @property
     def subspaces(self) -> dict[str, int]:
         ...
     @property

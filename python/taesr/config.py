@@ -38,6 +38,9 @@ class TAESRConfig:
         Prefixes of the output that are trained to stand alone, ascending.
     sparse_head
         Whether there is a sparse head (SPLADE, arXiv 2109.10086), tied to the token table.
+    sparse_queries
+        What makes the sparse vectors of queries in a search. "table": their own pieces with the weights
+        of the table ``sparse.idf``, without an encoder. "encoder": the sparse head, which expands them.
     late_size
         Dimensions a token of the late-interaction head (ColBERT, arXiv 2004.12832); 0: no head.
     router_size
@@ -78,6 +81,7 @@ class TAESRConfig:
     embedding_size: int = 384
     matryoshka_dimensions: list[int] = dataclasses.field(default_factory=lambda: [64, 128, 256, 384])
     sparse_head: bool = False
+    sparse_queries: Literal["table", "encoder"] = "table"
     late_size: int = 0
     router_size: int = 0
     router_confidence: float = 0.5

@@ -29,6 +29,8 @@ def explain_heads(query: str, hits: Sequence[Hit], encoder: Encoder, depth: str 
         return list(hits)
     texts = [core.passage_text(hit.title, hit.section, hit.text) for hit in hits]
     asked = encoder.encode_full([query], outputs=outputs, role="query", depth=depth)
+    if config.sparse_head and config.sparse_queries == "table":
+        asked = dataclasses.replace(asked, sparse=encoder.encode_sparse_query([query]))
     read = encoder.encode_full(texts, outputs=outputs, role="passage", depth="auto")
     explained = []
     for index, hit in enumerate(hits):

@@ -337,8 +337,11 @@ Embeddings Encoder::embed(std::span<const std::string> texts, Role role, const s
 
 Embeddings Encoder::embed_all(std::span<const std::string> texts, Role role, const std::string& depth,
                               const ExtraHeads& heads) const {
-  const Outputs outputs{.sparse = heads.sparse, .late = heads.late};
+  const bool looked_up =
+      heads.sparse && role == Role::kQuery && impl_->config.sparse_queries == SparseQueries::kTable;
+  const Outputs outputs{.sparse = heads.sparse && !looked_up, .late = heads.late};
   EncodeResult result = encode(texts, {.role = role, .depth = depth, .outputs = outputs});
+  if (looked_up) result.sparse = encode_sparse_query(texts);
   return {std::move(result.embeddings), std::move(result.depths), std::move(result.sparse), std::move(result.late)};
 }
 

@@ -27,8 +27,11 @@ constexpr std::array<std::pair<TokenRouting, const char*>, 3> kTokenRouting = {
     {{TokenRouting::kNone, "none"},
      {TokenRouting::kExpertChoice, "expert_choice"},
      {TokenRouting::kTokenChoice, "token_choice"}}};
+constexpr std::array<std::pair<SparseQueries, const char*>, 2> kSparseQueries = {
+    {{SparseQueries::kTable, "table"}, {SparseQueries::kEncoder, "encoder"}}};
 
 const auto& names_of(Sharing) { return kSharing; }
+const auto& names_of(SparseQueries) { return kSparseQueries; }
 const auto& names_of(TokenRouting) { return kTokenRouting; }
 
 template <class Enum>
@@ -156,6 +159,7 @@ void visit_fields(TAESRConfig& config, Visitor& visitor) {
   visitor.read("embedding_size", config.embedding_size);
   visitor.read("matryoshka_dimensions", config.matryoshka_dimensions);
   visitor.read("sparse_head", config.sparse_head);
+  visitor.read("sparse_queries", config.sparse_queries);
   visitor.read("late_size", config.late_size);
   visitor.read("router_size", config.router_size);
   visitor.read("router_confidence", config.router_confidence);
@@ -204,6 +208,7 @@ Json parse_object(const std::string& text, const std::string& origin) {
 
 std::string to_string(Sharing sharing) { return name_of(sharing); }
 std::string to_string(TokenRouting routing) { return name_of(routing); }
+std::string to_string(SparseQueries queries) { return name_of(queries); }
 
 int TAESRConfig::max_recursions() const { return recursion_steps.at("hard"); }
 

@@ -19,7 +19,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
         type=_weights,
         metavar="HEAD=W,...",
         help="heads that take part (dense, sparse or sparse-idf, late) and their weights "
-        "(default: dense=1,sparse=1,late=1)",
+        "(default: dense=1,sparse-idf=1,late=1)",
     )
     group.add_argument(
         "--fusion",

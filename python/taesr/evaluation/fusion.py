@@ -35,7 +35,9 @@ class FusionOptions:
     rrf_k : int
     """
 
-    weights: Mapping[Head, float] = field(default_factory=lambda: {"dense": 1.0, "sparse": 1.0, "late": 1.0})
+    weights: Mapping[Head, float] = field(
+        default_factory=lambda: {"dense": 1.0, "sparse-idf": 1.0, "late": 1.0}
+    )
     method: str = "minmax"
     candidates: int = 200
     rrf_k: int = 60

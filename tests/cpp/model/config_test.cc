@@ -89,6 +89,7 @@ TEST(Config, SharingWithoutAMiddleHasOnlySharedLayers) {
 
 TEST(Config, HeadsAndSubspacesAreCheckedByName) {
   expect_refused(R"({"sparse_head": 1})", "'sparse_head' must be true or false");
+  expect_refused(R"({"sparse_queries": "both"})", "'sparse_queries' must be one of \"table\", \"encoder\"");
   expect_refused(R"({"late_size": 1025})", "'late_size' is 1025; allowed: 0 to 1024");
   expect_refused(R"({"router_size": -1})", "'router_size' is -1");
   expect_refused(R"({"subspaces": {"temporal": 0}})", "'subspaces.temporal' is 0");

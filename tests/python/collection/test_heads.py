@@ -1,6 +1,7 @@
 """Collections with sparse and late-interaction embeddings, of a small random model."""
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -23,14 +24,20 @@ TEXTS = {
 }
 
 
-@pytest.fixture(scope="module")
-def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def random_model(sparse_queries: str) -> taesr.TAESRModel:
     torch.manual_seed(0)
-    model = taesr.TAESRModel(small_config(sparse_head=True, late_size=8, router_size=4))
+    config = small_config(sparse_head=True, sparse_queries=sparse_queries, late_size=8, router_size=4)
+    model = taesr.TAESRModel(config)
     with torch.no_grad():
         for parameter in model.parameters():
             parameter.add_(0.1 * torch.randn_like(parameter))
-    return save(model, tmp_path_factory.mktemp("full"))
+    return model
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    # A random model's passages need not hold the pieces of a query, but its expansions meet.
+    return save(random_model("encoder"), tmp_path_factory.mktemp("full"))
 
 
 @pytest.fixture(scope="module")
@@ -52,9 +59,13 @@ def test_a_new_collection_keeps_the_heads_that_it_was_made_with(tmp_path: Path, 
     assert check_collection(tmp_path / "kb").problems == []
 
 
-def test_scores_are_those_of_the_encoder_s_own_outputs(tmp_path: Path, full: Encoder) -> None:
+@pytest.mark.parametrize("queries", ["table", "encoder"])
+def test_scores_are_those_of_the_encoder_s_own_outputs(tmp_path: Path, queries: str) -> None:
+    full = Encoder.load(save(random_model(queries), tmp_path / "model"))
     query = "printer password"
     asked = full.encode_full([query], outputs=["sparse", "late"], role="query")
+    if queries == "table":
+        asked = replace(asked, sparse=full.encode_sparse_query([query]))
     with Collection.open(tmp_path / "kb", encoder=full, heads=["sparse", "late"]) as kb:
         kb.add(documents())
         sparse = {hit.document: hit.score for hit in kb.search(query, mode="sparse")}

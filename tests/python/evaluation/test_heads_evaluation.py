@@ -76,7 +76,7 @@ def test_rankings_are_those_of_a_full_sort(beir_folder: Path, full: Encoder, mod
             "late": np.array([max_sim(queries.late[i], rows) for rows in documents.late]),
         }
         if mode == "hybrid":
-            parts = [(s - s.min()) / (s.max() - s.min()) for h, s in scores.items() if h != "sparse-idf"]
+            parts = [(s - s.min()) / (s.max() - s.min()) for h, s in scores.items() if h != "sparse"]
             scores["hybrid"] = sum(parts)
         found = [p for p in np.argsort(-scores[mode]) if "sparse" not in mode or scores[mode][p] > 0]
         assert len(found) > 1
