@@ -2,9 +2,9 @@
 
 import json
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Self, cast
+from typing import Any, Self, cast
 
 import torch
 from torch import Tensor, nn
@@ -36,6 +36,11 @@ _JSON_NAMES = {
 }
 _INITIAL_STD = 0.02
 Keys = tuple[Tensor, Tensor]
+
+
+def reshaped(config: DecoderConfig, **fields: Any) -> DecoderConfig:
+    """Copy of a shape with other values of some fields."""
+    return DecoderConfig(**{ours: getattr(config, ours) for ours in _JSON_NAMES} | fields)
 
 
 @dataclass
@@ -90,6 +95,7 @@ class RecursiveDecoder(nn.Module):
         *,
         capacity: Sequence[float] | None = None,
         shared_keys: bool = False,
+        documents: Tensor | None = None,
     ) -> DecoderOutput:
         """Run whole texts.
 
@@ -103,6 +109,9 @@ class RecursiveDecoder(nn.Module):
             0 or above, as `taesr.Decoder` does.
         shared_keys
             Later recursions read the keys and values of the first one.
+        documents
+            Whole numbers [B, T]: tokens attend to those of the same number only, so that several texts
+            can lie in one row. None: each row is one text.
 
         Raises
         ------
@@ -115,8 +124,11 @@ class RecursiveDecoder(nn.Module):
             raise InvalidArgument(f"input_ids has shape {list(input_ids.shape)}; allowed: {allowed}")
         if capacity is not None:
             self._check_capacity(capacity, shared_keys)
+        if documents is not None and documents.shape != input_ids.shape:
+            shape = list(documents.shape)
+            raise InvalidArgument(f"documents has shape {shape}; input_ids has {list(input_ids.shape)}")
         x = self.model.embed_tokens(input_ids)
-        everyone = _Rows.all_of(input_ids)
+        everyone = _Rows.all_of(input_ids, config, documents)
         if config.routing == "none":
             kept: dict[int, Keys] = {}
             for i in range(config.layers):
@@ -130,30 +142,33 @@ class RecursiveDecoder(nn.Module):
             x = self._run_layer(layer, x, everyone, None)
         return DecoderOutput(self.model.norm(x), routing)
 
+    @property
+    def head_weight(self) -> Tensor:
+        """[vocab_size, hidden_size]: what makes scores of hidden states, the token table where it is tied."""
+        return self.model.embed_tokens.weight if self.config.tied_embeddings else self.lm_head.weight
+
     def head(self, hidden: Tensor) -> Tensor:
         """Scores of the next token: [..., hidden_size] -> [..., vocab_size]."""
-        tied = self.config.tied_embeddings
-        return functional.linear(hidden, self.model.embed_tokens.weight if tied else self.lm_head.weight)
+        return functional.linear(hidden, self.head_weight)
 
     def save(self, folder: str | Path, dtype: torch.dtype = torch.float32) -> None:
         """Write config.json and model.safetensors, which `taesr.Decoder.load` reads."""
-        from safetensors.torch import save_file
-
         folder = Path(folder)
         folder.mkdir(parents=True, exist_ok=True)
         fields = {name: getattr(self.config, ours) for ours, name in _JSON_NAMES.items()}
         (folder / "config.json").write_text(json.dumps({"model_type": "llama"} | fields, indent=2) + "\n")
-        tensors = {name: value.detach().to(dtype).contiguous() for name, value in self.state_dict().items()}
-        save_file(tensors, folder / "model.safetensors")
+        tensors = {
+            name: value.detach().to("cpu", dtype).contiguous() for name, value in self.state_dict().items()
+        }
+        core.save_weights(str(folder / "model.safetensors"), tensors)
 
     @classmethod
     def load(cls, folder: str | Path) -> Self:
         """Read what `save` wrote; float32."""
-        from safetensors.torch import load_file
-
         folder = Path(folder)
         decoder = cls(DecoderConfig.read(folder / "config.json"))
-        decoder.load_state_dict({k: v.float() for k, v in load_file(folder / "model.safetensors").items()})
+        weights = core.load_weights(str(folder / "model.safetensors"))
+        decoder.load_state_dict({name: value.float() for name, value in weights.items()})
         return decoder
 
     def _check_capacity(self, capacity: Sequence[float], shared_keys: bool) -> None:
@@ -186,36 +201,57 @@ class RecursiveDecoder(nn.Module):
     def _recur(
         self, x: Tensor, everyone: "_Rows", capacity: Sequence[float] | None, shared_keys: bool
     ) -> tuple[Tensor, list[RoutingStep]]:
-        router = cast(nn.Linear, self.model.router)
         kept: dict[int, Keys] | None = {} if shared_keys else None
-        by_token = self.config.routing == "token_choice"
-        depths = token_depths(router(x), router.bias) if by_token else None
-        active = torch.ones_like(everyone.positions, dtype=torch.bool)
+        steps = _Steps(self.model.router, self.config, capacity, x)
         routing: list[RoutingStep] = []
         for r in range(self.config.recursions):
-            if depths is not None:
-                step = depths.step(r)
-            elif capacity is not None:
-                step = keep_best(functional.linear(x, router.weight[r]), active, capacity[r])
-            else:
-                scores = functional.linear(x, router.weight[r])
-                step = RoutingStep(scores, active, active & (scores >= 0) if r > 0 else active)
-            active = step.selected
-            rows, inner = everyone.only(active, x, compact=capacity is not None, shared=r > 0 and shared_keys)
-            y = rows.spread(self._block(inner, rows, kept), x)
-            goes_on = depths is not None and r + 1 < self.config.recursions
-            gated = self._gate(x, y, step, whole=self.config.recursions if by_token else 2)
-            if goes_on and depths is not None:
-                gated = torch.where((depths.last == r)[..., None], gated, y)
-            x = torch.where(active[..., None], gated, x)
+            step = steps.next(r, x)
+            rows = everyone.only(step, shared=r > 0 and shared_keys, known=capacity is not None)
+            inner = rows.gather(x)
+            y = self._block(inner, rows, kept)
+            gated = self._gate(inner, y, rows.gather(step.probability[..., None]))
+            if steps.depths is not None and r + 1 < self.config.recursions:
+                gated = torch.where((steps.depths.last == r)[..., None], gated, y)
+            x = rows.scatter(gated, x)
             routing.append(step)
         return x, routing
 
-    def _gate(self, x: Tensor, y: Tensor, step: RoutingStep, whole: int) -> Tensor:
-        p = step.probability[..., None].to(x.dtype)
-        if self.config.gate == "preserving":
-            return x + (whole * p).clamp(max=1) * (y - x)
-        return x + self.config.gate_scale * p * y
+    def _gate(self, x: Tensor, y: Tensor, probability: Tensor) -> Tensor:
+        p = probability.to(x.dtype)
+        if self.config.gate == "scaled":
+            return x + self.config.gate_scale * p * y
+        p = p * (self.config.recursions if self.config.routing == "token_choice" else 2)
+        # Straight through the clamp: zeros of it would leave a router to learn from no text what it costs
+        # to leave tokens out.
+        return x + (p.detach().clamp(max=1) + p - p.detach()) * (y - x)
+
+
+class _Steps:
+    """The routers' choices, one recursion after the other."""
+
+    def __init__(
+        self, router: nn.Module, config: DecoderConfig, capacity: Sequence[float] | None, x: Tensor
+    ) -> None:
+        self._router = cast(_Router, router)
+        self._capacity = capacity
+        self._active = torch.ones(x.shape[:2], dtype=torch.bool, device=x.device)
+        self._count = x.shape[1]  # active tokens of each row, known to the host with capacities
+        by_token = config.routing == "token_choice"
+        self.depths = token_depths(self._router(x), self._router.bias) if by_token else None
+
+    def next(self, r: int, x: Tensor) -> RoutingStep:
+        active = self._active
+        if self.depths is not None:
+            step = self.depths.step(r)
+        else:
+            scores = functional.linear(x, self._router.weight[r])
+            if self._capacity is None:
+                step = RoutingStep(scores, active, active & (scores >= 0) if r > 0 else active)
+            else:
+                self._count = min(max(1, int(self._capacity[r] * x.shape[1])), self._count)
+                step = keep_best(scores, active, self._count)
+        self._active = step.selected
+        return step
 
 
 @dataclass
@@ -223,34 +259,73 @@ class _Rows:
     """Which tokens of [B, T] a tensor [B, n, hidden_size] holds, and whom they may attend to."""
 
     positions: Tensor  # int64 [B, n]
+    turn: tuple[Tensor, Tensor]  # cosines and sines of the rotary positions, float32 [B or 1, 1, n, dim / 2]
+    documents: Tensor | None  # [B, n]
     mask: Tensor | None = None  # bool [B, 1, n, keys]; None: causal
     compact: bool = False
+    active: Tensor | None = None  # bool [B, T]: those that change; None: all of the n
 
     @classmethod
-    def all_of(cls, input_ids: Tensor) -> "_Rows":
-        return cls(torch.arange(input_ids.shape[1], device=input_ids.device).expand_as(input_ids))
-
-    def only(self, active: Tensor, x: Tensor, *, compact: bool, shared: bool) -> tuple["_Rows", Tensor]:
-        """The active tokens: alone where `compact` (as many in every row), else all with the rest masked."""
-        length = x.shape[1]
-        if not compact:
-            causal = torch.ones(length, length, dtype=torch.bool, device=x.device).tril()
-            if shared or bool(active.all()):
-                return _Rows(self.positions), x
-            itself = torch.eye(length, dtype=torch.bool, device=x.device)  # or inactive rows have no one
-            return _Rows(self.positions, (causal & (active[:, None] | itself))[:, None]), x
-        positions = active.nonzero()[:, 1].view(len(x), -1)
-        inner = x.gather(1, positions[..., None].expand(-1, -1, x.shape[2]))
+    def all_of(cls, input_ids: Tensor, config: DecoderConfig, documents: Tensor | None) -> "_Rows":
+        """All tokens; angles as of Su et al. 2021, arXiv 2104.09864."""
+        half = config.head_dim // 2
+        positions = torch.arange(input_ids.shape[1], device=input_ids.device)
+        frequency = config.rope_theta ** -(torch.arange(half, device=positions.device).float() / half)
+        angle = (positions[:, None] * frequency)[None, None]
+        turn = angle.cos(), angle.sin()
         mask = None
-        if shared:
-            mask = (positions[..., None] >= torch.arange(length, device=x.device))[:, None]
-        return _Rows(positions, mask, compact=True), inner
+        if documents is not None:
+            mask = _earlier(positions, positions) & _same(documents, documents)
+        return cls(positions.expand_as(input_ids), turn, documents, mask)
 
-    def spread(self, y: Tensor, x: Tensor) -> Tensor:
-        """`y` at its tokens, `x` at the others."""
+    def only(self, step: RoutingStep, *, shared: bool, known: bool) -> "_Rows":
+        """The tokens that pass: alone where the host knows how many, else all with the rest masked.
+
+        `shared`: the keys are those of all tokens.
+        """
+        if known:
+            return self if step.places is None else self._compact(step.places, shared=shared)
+        active = step.selected
+        if bool(active.all()):
+            return self
+        if shared:
+            return replace(self, active=active)
+        # Tokens that do not pass attend to themselves, or they would have no one.
+        itself = torch.eye(active.shape[1], dtype=torch.bool, device=active.device)
+        passing = (active[:, None] | itself)[:, None]
+        mask = _earlier(self.positions, self.positions) if self.mask is None else self.mask
+        return replace(self, mask=mask & passing, active=active)
+
+    def _compact(self, places: Tensor, *, shared: bool) -> "_Rows":
+        turn = self.turn[0][0, 0][places][:, None], self.turn[1][0, 0][places][:, None]
+        documents = None if self.documents is None else self.documents.gather(1, places)
+        mask = None
+        if shared or documents is not None:
+            mask = _earlier(places, self.positions if shared else places)
+            if documents is not None and self.documents is not None:
+                mask = mask & _same(documents, self.documents if shared else documents)
+        return _Rows(places, turn, documents, mask, compact=True)
+
+    def gather(self, x: Tensor) -> Tensor:
+        """Take these tokens of [B, T, ...]."""
         if not self.compact:
-            return y
-        return x.scatter(1, self.positions[..., None].expand_as(y), y.to(x.dtype))
+            return x
+        return x.gather(1, self.positions[..., None].expand(-1, -1, x.shape[2]))
+
+    def scatter(self, y: Tensor, x: Tensor) -> Tensor:
+        """`y` at these tokens where they pass, `x` at the others."""
+        if self.compact:
+            return x.scatter(1, self.positions[..., None].expand_as(y), y.to(x.dtype))
+        return y if self.active is None else torch.where(self.active[..., None], y, x)
+
+
+def _earlier(positions: Tensor, keys: Tensor) -> Tensor:
+    """Whom tokens may see by their place: bool [..., 1, n, keys]."""
+    return (positions[..., None] >= keys[..., None, :]).unsqueeze(-3)
+
+
+def _same(documents: Tensor, keys: Tensor) -> Tensor:
+    return (documents[..., None] == keys[..., None, :]).unsqueeze(-3)
 
 
 class _Trunk(nn.Module):
@@ -296,7 +371,6 @@ class _Attention(nn.Module):
     def __init__(self, config: DecoderConfig) -> None:
         super().__init__()
         self.heads, self.kv_heads, self.dim = config.heads, config.kv_heads, config.head_dim
-        self.theta = config.rope_theta
         hidden = config.hidden_size
         self.q_proj = nn.Linear(hidden, self.heads * self.dim, bias=False)
         self.k_proj = nn.Linear(hidden, self.kv_heads * self.dim, bias=False)
@@ -304,10 +378,12 @@ class _Attention(nn.Module):
         self.o_proj = nn.Linear(self.heads * self.dim, hidden, bias=False)
 
     def forward(self, x: Tensor, rows: _Rows, keys: Keys | None) -> tuple[Tensor, Keys]:
-        query = self._turn(self.q_proj(x), rows.positions)
+        query = self._turn(self.q_proj(x), rows)
         if keys is None:
-            keys = self._turn(self.k_proj(x), rows.positions), self._split(self.v_proj(x))
+            keys = self._turn(self.k_proj(x), rows), self._split(self.v_proj(x))
         key, value = keys
+        if rows.mask is not None and x.is_cuda:  # the kernels that take masks know no groups of heads
+            key, value = (part.repeat_interleave(self.heads // self.kv_heads, 1) for part in keys)
         mixed = functional.scaled_dot_product_attention(
             query, key, value, attn_mask=rows.mask, is_causal=rows.mask is None, enable_gqa=True
         )
@@ -316,14 +392,10 @@ class _Attention(nn.Module):
     def _split(self, x: Tensor) -> Tensor:
         return x.view(*x.shape[:2], -1, self.dim).transpose(1, 2)  # [B, heads, n, dim]
 
-    def _turn(self, x: Tensor, positions: Tensor) -> Tensor:
-        """Rotary positions (Su et al. 2021, arXiv 2104.09864), angles in float32."""
+    def _turn(self, x: Tensor, rows: _Rows) -> Tensor:
         x = self._split(x)
-        half = self.dim // 2
-        frequency = self.theta ** -(torch.arange(half, device=x.device, dtype=torch.float32) / half)
-        angle = (positions[..., None] * frequency)[:, None]
-        cos, sin = angle.cos().to(x.dtype), angle.sin().to(x.dtype)
-        first, second = x[..., :half], x[..., half:]
+        cos, sin = (part.to(x.dtype) for part in rows.turn)
+        first, second = x.chunk(2, -1)
         return torch.cat([first * cos - second * sin, second * cos + first * sin], -1)
 
 
