@@ -1,7 +1,7 @@
 """The recursive decoder as a `torch.nn.Module`, for training; `taesr.Decoder` runs what it saves."""
 
 import json
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Self, cast
@@ -220,10 +220,27 @@ class RecursiveDecoder(nn.Module):
         p = probability.to(x.dtype)
         if self.config.gate == "scaled":
             return x + self.config.gate_scale * p * y
-        p = p * (self.config.recursions if self.config.routing == "token_choice" else 2)
-        # Straight through the clamp: zeros of it would leave a router to learn from no text what it costs
-        # to leave tokens out.
-        return x + (p.detach().clamp(max=1) + p - p.detach()) * (y - x)
+        if self.config.routing == "token_choice":
+            return x + (self.config.recursions * p).clamp(max=1) * (y - x)
+        gate: Callable[[Tensor], Tensor] = _Gate.apply
+        return x + gate(2 * p) * (y - x)
+
+
+class _Gate(torch.autograd.Function):
+    """clamp(max=1), which the texts' loss may teach the order of tokens and nothing else.
+
+    The clamp's own gradient would say nothing of tokens that score well. The gradient's mean is taken
+    away because it says whether the recursion should do more at large, which the layers learn; through
+    the scores it would move all tokens over the threshold of generation.
+    """
+
+    @staticmethod
+    def forward(ctx: Any, gate: Tensor) -> Tensor:
+        return gate.clamp(max=1)
+
+    @staticmethod
+    def backward(ctx: Any, *gradients: Tensor) -> Tensor:
+        return gradients[0] - gradients[0].mean()
 
 
 class _Steps:

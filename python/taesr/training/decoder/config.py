@@ -101,6 +101,8 @@ class DecoderDataOptions:
     held_out : float
         Share of the documents that are measured and never trained on, chosen by a hash of their
         content, or of "document" where a record has it.
+    held_out_sources : list of str
+        Further files, all of which are held out.
     threads : int
         That tokenise; 0 for one a core.
     """
@@ -113,6 +115,7 @@ class DecoderDataOptions:
     batch_sequences: int = 16
     attention: Literal["row", "document"] | None = None
     held_out: float = 0.01
+    held_out_sources: list[str] = field(default_factory=list)
     threads: int = 0
 
     def __post_init__(self) -> None:
@@ -122,6 +125,8 @@ class DecoderDataOptions:
         require("sequence_length", self.sequence_length, 2)
         require("batch_sequences", self.batch_sequences, 1)
         require("held_out", self.held_out, 0, 0.5)
+        if self.held_out_sources and not self.sources:
+            raise InvalidArgument("held_out_sources are named and sources is empty; name what to train on")
         require("threads", self.threads, 0, 1024)
 
     @property
@@ -205,7 +210,7 @@ class DecoderRoutingOptions:
     capacity: list[float] = field(default_factory=list)
     warmup: float = 0.25
     step_tokens: int = 64
-    auxiliary: float = 0.02
+    auxiliary: float = 0.1
     z_loss: float = 0.0
     balancing: float = 0.0
     bias_rate: float = 0.0

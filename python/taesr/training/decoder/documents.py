@@ -4,7 +4,6 @@ import hashlib
 import json
 from collections.abc import Iterator
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 from taesr.errors import FormatError
@@ -15,9 +14,9 @@ _ROLES = ("system", "user", "assistant")
 
 @dataclass(frozen=True)
 class Document:
-    """A text or a conversation; `key` decides whether it is held out, `place` is where it begins."""
+    """A text or a conversation of a file; `key` decides whether it is held out."""
 
-    place: str
+    path: str
     key: str
     text: str = ""
     messages: tuple[tuple[str, str], ...] = ()
@@ -28,7 +27,7 @@ class Document:
         return int.from_bytes(digest, "little") < share * 2**64
 
 
-def read_documents(path: str | Path, kind: str) -> Iterator[Document]:
+def read_documents(path: str, kind: str) -> Iterator[Document]:
     """Yield the documents of a file.
 
     Parameters
@@ -43,32 +42,30 @@ def read_documents(path: str | Path, kind: str) -> Iterator[Document]:
     IoError, FormatError
         Name the file, and the line where one is wrong.
     """
-    name = str(path).removesuffix(".gz").removesuffix(".xz")
+    name = path.removesuffix(".gz").removesuffix(".xz")
     if kind == "chat" or name.endswith((".jsonl", ".json")):
         for place, line in _lines(path):
             try:
-                yield _record(place, line, kind)
+                yield _record(path, line, kind)
             except ValueError as error:
                 raise FormatError(f"{place}: {error}") from None
         return
     paragraphs: list[str] = []
-    begin = ""
-    for place, line in _lines(path):
+    for _, line in _lines(path):
         if line.strip():
-            begin = begin if paragraphs else place
             paragraphs.append(line.rstrip())
         elif paragraphs:
-            yield _text(begin, "\n".join(paragraphs))
+            yield _text(path, "\n".join(paragraphs))
             paragraphs = []
     if paragraphs:
-        yield _text(begin, "\n".join(paragraphs))
+        yield _text(path, "\n".join(paragraphs))
 
 
-def _text(place: str, text: str, document: str | None = None) -> Document:
-    return Document(place, text if document is None else document, text)
+def _text(path: str, text: str, document: str | None = None) -> Document:
+    return Document(path, text if document is None else document, text)
 
 
-def _record(place: str, line: str, kind: str) -> Document:
+def _record(path: str, line: str, kind: str) -> Document:
     try:
         record = json.loads(line)
     except (ValueError, RecursionError) as error:
@@ -80,14 +77,14 @@ def _record(place: str, line: str, kind: str) -> Document:
     if document is not None and not isinstance(document, str):
         raise ValueError(f'"document" is {document!r}; allowed: a string or null')
     if kind == "text":
-        return _text(place, _checked(record.get("text"), '"text"'), document)
+        return _text(path, _checked(record.get("text"), '"text"'), document)
     messages = record.get("messages")
     if not isinstance(messages, list) or not messages:
         raise ValueError('"messages" must be a list of at least one message')
     parsed = tuple(_message(message, i) for i, message in enumerate(messages))
     if not any(role == "assistant" for role, _ in parsed[1:]):
         raise ValueError('"messages" has no answer: no message of the role "assistant" after another one')
-    return Document(place, document or json.dumps(parsed), messages=parsed)
+    return Document(path, document or json.dumps(parsed), messages=parsed)
 
 
 def _message(message: Any, i: int) -> tuple[str, str]:
@@ -108,7 +105,7 @@ def _checked(text: Any, what: str) -> str:
     return text
 
 
-def _lines(path: str | Path) -> Iterator[tuple[str, str]]:
+def _lines(path: str) -> Iterator[tuple[str, str]]:
     for number, raw in enumerate(read_lines(path), start=1):
         place = f"{path}:{number}"
         try:

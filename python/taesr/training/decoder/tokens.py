@@ -106,9 +106,9 @@ def prepare_tokens(
 def conversation_tokens(
     decoder: Decoder, messages: Iterable[tuple[str, str]], end: int
 ) -> tuple[list[int], list[int]]:
-    """Token ids of a conversation, and 1 for each of an answer: what generation has to give.
+    """Token ids of a conversation, and 1 for each of an answer, which is what generation has to give.
 
-    Raises ValueError where the chat template shows earlier messages otherwise once later ones follow.
+    `end` is the token that ends a message. What follows the last answer is left out.
     """
     tokens: list[int] = []
     trained: list[int] = []
@@ -116,14 +116,21 @@ def conversation_tokens(
     for role, content in messages:
         if role == "assistant" and so_far:
             prompt = decoder.encode_chat(so_far)
-            if prompt[: len(tokens)] != tokens:
-                raise ValueError("the chat template changes earlier messages, so they cannot be one text")
-            trained += [0] * (len(prompt) - len(tokens))
+            # An earlier answer stays as generated: with what stands before it, it might be other tokens.
+            new = prompt[_after(prompt, end, tokens.count(end)) :]
             answer = [*decoder.encode(content), end]
-            tokens = prompt + answer
-            trained += [1] * len(answer)
+            tokens += new + answer
+            trained += [0] * len(new) + [1] * len(answer)
         so_far.append({"role": role, "content": content})
     return tokens, trained
+
+
+def _after(tokens: list[int], end: int, count: int) -> int:
+    """Place behind the first `count` times that `end` occurs."""
+    place = 0
+    for _ in range(count):
+        place = tokens.index(end, place) + 1
+    return place
 
 
 class _Writer:
@@ -168,15 +175,21 @@ def _build(
     def encode(group: list[Document]) -> list[tuple[Document, list[int], list[int]]]:
         if not chat:
             return [(document, [*decoder.encode(document.text), end], []) for document in group]
-        return [(document, *_conversation(decoder, document, stop)) for document in group]
+        return [(document, *conversation_tokens(decoder, document.messages, stop)) for document in group]
 
-    documents = (document for path in options.sources for document in read_documents(path, options.kind))
+    documents = (
+        document
+        for path in (*options.sources, *options.held_out_sources)
+        for document in read_documents(path, options.kind)
+    )
+    apart = set(options.held_out_sources)
     threads = options.threads or len(os.sched_getaffinity(0))
     done = 0
     try:
         for result in _in_order(encode, _groups(documents), threads):
             for document, tokens, trained in result:
-                writers["held" if document.held_out(options.held_out) else "train"].add(tokens, trained)
+                held = document.path in apart or document.held_out(options.held_out)
+                writers["held" if held else "train"].add(tokens, trained)
             done += len(result)
             if report:
                 report("tokenised documents", done, None)
@@ -195,13 +208,6 @@ def _build(
         "files": files,
     }
     (folder / "cache.json").write_text(json.dumps(index, indent=2) + "\n")
-
-
-def _conversation(decoder: Decoder, document: Document, stop: int) -> tuple[list[int], list[int]]:
-    try:
-        return conversation_tokens(decoder, document.messages, stop)
-    except ValueError as error:
-        raise FormatError(f"{document.place}: {error}") from None
 
 
 def _groups(documents: Iterator[Document]) -> Iterator[list[Document]]:
@@ -232,8 +238,9 @@ def _fingerprint(options: DecoderDataOptions, tokenizer: str) -> dict[str, Any]:
     return {
         "kind": options.kind,
         "held_out": options.held_out,
-        "tokenizer": file_digest(Path(tokenizer)),
-        "sources": [file_digest(Path(path)) for path in options.sources],
+        "tokenizer": file_digest(tokenizer),
+        "sources": [file_digest(path) for path in options.sources],
+        "held_out_sources": [file_digest(path) for path in options.held_out_sources],
     }
 
 
