@@ -142,6 +142,21 @@ class RecursiveDecoder(nn.Module):
             x = self._run_layer(layer, x, everyone, None)
         return DecoderOutput(self.model.norm(x), routing)
 
+    def states(self, input_ids: Tensor, documents: Tensor | None = None) -> list[Tensor]:
+        """What each layer gets and what the last one gives, [B, T, hidden_size] each; without routing."""
+        everyone = _Rows.all_of(input_ids, self.config, documents)
+        found = [self.model.embed_tokens(input_ids)]
+        for i in range(self.config.layers):
+            found.append(self._run_layer(self.config.unique_layer(i), found[-1], everyone, None))
+        return found
+
+    def layer_output(
+        self, layer: int, x: Tensor, input_ids: Tensor, documents: Tensor | None = None
+    ) -> Tensor:
+        """Run one layer, counted as tokens pass them, on states of a whole text: [B, T, hidden_size]."""
+        everyone = _Rows.all_of(input_ids, self.config, documents)
+        return self._run_layer(self.config.unique_layer(layer), x, everyone, None)
+
     @property
     def head_weight(self) -> Tensor:
         """[vocab_size, hidden_size]: what makes scores of hidden states, the token table where it is tied."""

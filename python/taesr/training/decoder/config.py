@@ -142,7 +142,7 @@ class DecoderTeacherOptions:
     Attributes
     ----------
     path : str
-        GGUF file or model folder; it runs in `precision` and is not trained.
+        GGUF file or model folder without shared layers; it is not trained.
     weight : float
         Of the Kullback-Leibler divergence from the teacher's distribution.
     temperature : float
@@ -169,16 +169,24 @@ class DecoderLossOptions:
     cross_entropy : float
         Weight of the cross-entropy of the text's own next tokens.
     teacher : DecoderTeacherOptions, optional
+    layers_until : float
+        Share of the training that is spent on the layers one by one: each learns to give what the
+        teacher's layers in its place give, from what these get. No error of an earlier layer
+        reaches a later one then, so that a model whose layers have just been shared recovers soon.
     chunk_tokens : int
         Tokens whose scores of the whole vocabulary exist at a time.
     """
 
     cross_entropy: float = 1.0
     teacher: DecoderTeacherOptions | None = None
+    layers_until: float = 0.0
     chunk_tokens: int = 4096
 
     def __post_init__(self) -> None:
         require("cross_entropy", self.cross_entropy, 0)
+        require("layers_until", self.layers_until, 0, 1)
+        if self.layers_until and self.teacher is None:
+            raise InvalidArgument(f"layers_until is {self.layers_until:g} and there is no teacher; name one")
         require("chunk_tokens", self.chunk_tokens, 1)
         if not self.cross_entropy and (self.teacher is None or not self.teacher.weight):
             raise InvalidArgument("cross_entropy is 0 and there is no teacher; nothing would be learnt")
@@ -193,7 +201,7 @@ class DecoderRoutingOptions:
     capacity : list of float
         Expert choice: share of the tokens that every recursion takes; by default 1, (n - 1) / n, ... 1 / n.
     warmup : float
-        Share of the training in which capacities fall from 1 to these.
+        Share of the training in which capacities fall from 1 to these, after `losses.layers_until`.
     step_tokens : int
         Tokens of a row by which capacities fall at a time, so that only few sizes of batches occur.
     auxiliary : float

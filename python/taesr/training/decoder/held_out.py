@@ -86,7 +86,7 @@ class HeldOut:
         if not math.isfinite(loss):
             raise Error("the held-out loss is not finite; lower optimizer.lr or start anew")
         if teacher is not None and self._teachers is None:
-            self._teachers = self._losses(teacher, None, shared_keys=False)[0]
+            self._teachers = self._losses(teacher, dtype, shared_keys=False)[0]
         return HeldOutLoss(loss, self._teachers, passing, tokens)
 
     @torch.no_grad()

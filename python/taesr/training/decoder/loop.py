@@ -73,7 +73,7 @@ class DecoderTrainer(Run[DecoderTrainConfig, RunState]):
         cache = self._tokens(report)
         self.model.to(world.device)
         precision = Precision(config.precision, config.optimizer.clip, world.device)
-        self._teacher = self._open_teacher(precision.dtype)
+        self._teacher = self._open_teacher()
         self._held_out = HeldOut(cache, config, world)
         self._step_module = DecoderStep(self.model, self._teacher, config, precision.dtype)
         for name, parameter in self.model.named_parameters():
@@ -94,11 +94,14 @@ class DecoderTrainer(Run[DecoderTrainConfig, RunState]):
     def _step(self) -> int:
         state, config = self.state, self.config
         done = share_done(self.progress, config.schedule)
+        alone = done < config.losses.layers_until
         tokens = 0
         for part in range(config.accumulate):
             batch = self._planner.next()
             with accumulating(state.module, last=part == config.accumulate - 1):
-                losses: dict[str, torch.Tensor] = state.module(batch, self._capacity(done))
+                losses: dict[str, torch.Tensor] = state.module(
+                    batch, self._capacity(done - config.losses.layers_until), layers_alone=alone
+                )
                 state.precision.backward(losses["loss"] / config.accumulate)
             self._reporter.meter.add(losses)
             tokens += batch.tokens
@@ -183,14 +186,13 @@ class DecoderTrainer(Run[DecoderTrainConfig, RunState]):
             )
         return cache
 
-    def _open_teacher(self, dtype: torch.dtype | None) -> RecursiveDecoder | None:
+    def _open_teacher(self) -> RecursiveDecoder | None:
         options = self.config.losses.teacher
         if options is None:
             return None
         shape, weights = read_model(options.path)
         check_teacher(shape, self.model.config)
-        teacher = loaded(shape, weights).requires_grad_(False)
-        return teacher.to(self.world.device, dtype or torch.float32)
+        return loaded(shape, weights).requires_grad_(False).to(self.world.device)
 
 
 def _check_routing(config: DecoderTrainConfig, model: RecursiveDecoder) -> None:

@@ -55,6 +55,8 @@ def check_teacher(teacher: DecoderConfig, student: DecoderConfig) -> None:
             f"losses.teacher.path has {teacher.vocab_size} tokens, the model {student.vocab_size}; "
             "take a teacher of the same vocabulary"
         )
+    if teacher.sharing != "none" or teacher.routing != "none":
+        raise InvalidArgument("losses.teacher.path shares layers; take a teacher that does not")
 
 
 def _with_sharing(

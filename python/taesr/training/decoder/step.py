@@ -6,6 +6,7 @@ import torch
 from torch import Tensor, nn
 
 from taesr.nn import RecursiveDecoder
+from taesr.nn.layer_sharing import kept_layers
 from taesr.nn.token_routing import (
     RoutingStep,
     auxiliary_loss,
@@ -27,7 +28,7 @@ class DecoderStep(nn.Module):
     model
         With float32 parameters.
     teacher
-        In the arithmetic that it shall run in; it is no part of the module.
+        With float32 parameters; it is no part of the module.
     config
         Of the run.
     dtype
@@ -66,10 +67,17 @@ class DecoderStep(nn.Module):
             for layer in (*model.model.layers, *(teacher.model.layers if teacher is not None else ())):
                 layer.compile()
 
-    def forward(self, batch: RowBatch, capacity: Sequence[float] | None) -> dict[str, Tensor]:
-        """Return scalars on the device: "loss", which carries the gradient, and what it is made of."""
+    def forward(
+        self, batch: RowBatch, capacity: Sequence[float] | None, *, layers_alone: bool = False
+    ) -> dict[str, Tensor]:
+        """Return scalars on the device: "loss", which carries the gradient, and what it is made of.
+
+        `layers_alone`: each layer learns from the teacher's states, instead of the model from texts.
+        """
+        if layers_alone:
+            return self._layers_losses(batch)
         teacher = self._teachers_scores(batch)
-        with torch.autocast(batch.inputs.device.type, self._dtype, enabled=self._dtype is not None):
+        with self._arithmetic(batch):
             output = self.model(
                 batch.inputs, capacity=capacity, shared_keys=self._shared_keys, documents=batch.documents
             )
@@ -88,9 +96,33 @@ class DecoderStep(nn.Module):
         if not self._teacher or not self._losses.teacher:
             return None
         teacher = self._teacher[0]
-        with torch.no_grad():
+        with torch.no_grad(), self._arithmetic(batch):
             hidden = teacher(batch.inputs, documents=batch.documents).hidden
         return learnt(hidden, batch), teacher.head_weight
+
+    def _layers_losses(self, batch: RowBatch) -> dict[str, Tensor]:
+        """Squared error of each layer's change of a state, as a share of the teacher's change."""
+        teacher, shape = self._teacher[0], self.model.config
+        self.routed = []
+        with torch.no_grad(), self._arithmetic(batch):
+            states = teacher.states(batch.inputs, batch.documents)
+        inputs = kept_layers(teacher.config.layers, shape)
+        outputs = [*inputs[1:], teacher.config.layers]
+        errors = []
+        with self._arithmetic(batch):
+            for layer, (begin, end) in enumerate(zip(inputs, outputs, strict=True)):
+                found = self.model.layer_output(layer, states[begin], batch.inputs, batch.documents)
+                change = (states[end] - states[begin]).square().mean(-1)
+                error = (found - states[end]).square().mean(-1)
+                # The logarithm, since states of few tokens change by next to nothing or by very much.
+                errors.append((error / change.clamp(min=1e-8)).log1p().mean())
+        loss = torch.stack(errors).mean()
+        # Parameters that have no part in it get zeros, which DDP would wait for.
+        nothing = torch.stack([p.sum() for p in self.model.parameters() if p.requires_grad]).sum() * 0
+        return {"loss": loss + nothing, "layers": loss}
+
+    def _arithmetic(self, batch: RowBatch) -> torch.autocast:
+        return torch.autocast(batch.inputs.device.type, self._dtype, enabled=self._dtype is not None)
 
     def _routers_losses(self, routing: list[RoutingStep]) -> dict[str, tuple[float, Tensor]]:
         """Weights and values."""
