@@ -394,9 +394,15 @@ class _Layer(nn.Module):
         self.mlp = _Mlp(config)
 
     def forward(self, x: Tensor, rows: _Rows, keys: Keys | None) -> tuple[Tensor, Keys]:
-        mixed, keys = self.self_attn(self.input_layernorm(x), rows, keys)
+        mixed, keys = self.self_attn(_for_products(self.input_layernorm(x)), rows, keys)
         x = x + mixed
-        return x + self.mlp(self.post_attention_layernorm(x)), keys
+        return x + self.mlp(_for_products(self.post_attention_layernorm(x))), keys
+
+
+def _for_products(x: Tensor) -> Tensor:
+    """Cast once what autocast would cast for every matrix product, and keep as often."""
+    kind = x.device.type
+    return x.to(torch.get_autocast_dtype(kind)) if torch.is_autocast_enabled(kind) else x
 
 
 class _Attention(nn.Module):
