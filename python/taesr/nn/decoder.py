@@ -423,7 +423,12 @@ class _Attention(nn.Module):
         if rows.mask is not None and x.is_cuda:  # the kernels that take masks know no groups of heads
             key, value = (part.repeat_interleave(self.heads // self.kv_heads, 1) for part in keys)
         mixed = functional.scaled_dot_product_attention(
-            query, key, value, attn_mask=rows.mask, is_causal=rows.mask is None, enable_gqa=True
+            query,
+            key,
+            value,
+            attn_mask=rows.mask,
+            is_causal=rows.mask is None,
+            enable_gqa=query.shape[1] != key.shape[1],
         )
         return self.o_proj(mixed.transpose(1, 2).flatten(2)), keys
 
