@@ -2,7 +2,7 @@
 
 import json
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Self, cast
 
@@ -12,6 +12,7 @@ from torch.nn import functional
 
 from taesr._native import core
 from taesr.errors import InvalidArgument
+from taesr.nn.decoder_layers import Keys, Layer, Rows
 from taesr.nn.token_routing import RoutingStep, keep_best, token_depths
 
 DecoderConfig = core.DecoderConfig
@@ -35,7 +36,6 @@ _JSON_NAMES = {
     "gate_scale": "gate_scale",
 }
 _INITIAL_STD = 0.02
-Keys = tuple[Tensor, Tensor]
 
 
 def reshaped(config: DecoderConfig, **fields: Any) -> DecoderConfig:
@@ -128,7 +128,7 @@ class RecursiveDecoder(nn.Module):
             shape = list(documents.shape)
             raise InvalidArgument(f"documents has shape {shape}; input_ids has {list(input_ids.shape)}")
         x = self.model.embed_tokens(input_ids)
-        everyone = _Rows.all_of(input_ids, config, documents)
+        everyone = Rows.all_of(input_ids, config, documents)
         if config.routing == "none":
             kept: dict[int, Keys] = {}
             for i in range(config.layers):
@@ -144,7 +144,7 @@ class RecursiveDecoder(nn.Module):
 
     def states(self, input_ids: Tensor, documents: Tensor | None = None) -> list[Tensor]:
         """What each layer gets and what the last one gives, [B, T, hidden_size] each; without routing."""
-        everyone = _Rows.all_of(input_ids, self.config, documents)
+        everyone = Rows.all_of(input_ids, self.config, documents)
         found = [self.model.embed_tokens(input_ids)]
         for i in range(self.config.layers):
             found.append(self._run_layer(self.config.unique_layer(i), found[-1], everyone, None))
@@ -154,7 +154,7 @@ class RecursiveDecoder(nn.Module):
         self, layer: int, x: Tensor, input_ids: Tensor, documents: Tensor | None = None
     ) -> Tensor:
         """Run one layer, counted as tokens pass them, on states of a whole text: [B, T, hidden_size]."""
-        everyone = _Rows.all_of(input_ids, self.config, documents)
+        everyone = Rows.all_of(input_ids, self.config, documents)
         return self._run_layer(self.config.unique_layer(layer), x, everyone, None)
 
     @property
@@ -198,23 +198,23 @@ class RecursiveDecoder(nn.Module):
                 f"capacity begins with {capacity[0]:g}; with shared_keys the first recursion must see all: 1"
             )
 
-    def _run_layer(self, layer: int, x: Tensor, rows: "_Rows", kept: dict[int, Keys] | None) -> Tensor:
+    def _run_layer(self, layer: int, x: Tensor, rows: Rows, kept: dict[int, Keys] | None) -> Tensor:
         """One layer; with `kept`, keys and values of its first application."""
-        module = cast(_Layer, self.model.layers[layer])
+        module = cast(Layer, self.model.layers[layer])
         keys = None if kept is None else kept.get(layer)
         x, made = module(x, rows, keys)
         if kept is not None and keys is None:
             kept[layer] = made
         return x
 
-    def _block(self, x: Tensor, rows: "_Rows", kept: dict[int, Keys] | None) -> Tensor:
+    def _block(self, x: Tensor, rows: Rows, kept: dict[int, Keys] | None) -> Tensor:
         first = self.config.end_layers
         for layer in range(first, first + self.config.block_layers):
             x = self._run_layer(layer, x, rows, kept)
         return x
 
     def _recur(
-        self, x: Tensor, everyone: "_Rows", capacity: Sequence[float] | None, shared_keys: bool
+        self, x: Tensor, everyone: Rows, capacity: Sequence[float] | None, shared_keys: bool
     ) -> tuple[Tensor, list[RoutingStep]]:
         kept: dict[int, Keys] | None = {} if shared_keys else None
         steps = _Steps(self.model.router, self.config, capacity, x)
@@ -286,85 +286,11 @@ class _Steps:
         return step
 
 
-@dataclass
-class _Rows:
-    """Which tokens of [B, T] a tensor [B, n, hidden_size] holds, and whom they may attend to."""
-
-    positions: Tensor  # int64 [B, n]
-    turn: tuple[Tensor, Tensor]  # cosines and sines of the rotary positions, float32 [B or 1, 1, n, dim / 2]
-    documents: Tensor | None  # [B, n]
-    mask: Tensor | None = None  # bool [B, 1, n, keys]; None: causal
-    compact: bool = False
-    active: Tensor | None = None  # bool [B, T]: those that change; None: all of the n
-
-    @classmethod
-    def all_of(cls, input_ids: Tensor, config: DecoderConfig, documents: Tensor | None) -> "_Rows":
-        """All tokens; angles as of Su et al. 2021, arXiv 2104.09864."""
-        half = config.head_dim // 2
-        positions = torch.arange(input_ids.shape[1], device=input_ids.device)
-        frequency = config.rope_theta ** -(torch.arange(half, device=positions.device).float() / half)
-        angle = (positions[:, None] * frequency)[None, None]
-        turn = angle.cos(), angle.sin()
-        mask = None
-        if documents is not None:
-            mask = _earlier(positions, positions) & _same(documents, documents)
-        return cls(positions.expand_as(input_ids), turn, documents, mask)
-
-    def only(self, step: RoutingStep, *, shared: bool, known: bool) -> "_Rows":
-        """The tokens that pass: alone where the host knows how many, else all with the rest masked.
-
-        `shared`: the keys are those of all tokens.
-        """
-        if known:
-            return self if step.places is None else self._compact(step.places, shared=shared)
-        active = step.selected
-        if bool(active.all()):
-            return self
-        if shared:
-            return replace(self, active=active)
-        # Tokens that do not pass attend to themselves, or they would have no one.
-        itself = torch.eye(active.shape[1], dtype=torch.bool, device=active.device)
-        passing = (active[:, None] | itself)[:, None]
-        mask = _earlier(self.positions, self.positions) if self.mask is None else self.mask
-        return replace(self, mask=mask & passing, active=active)
-
-    def _compact(self, places: Tensor, *, shared: bool) -> "_Rows":
-        turn = self.turn[0][0, 0][places][:, None], self.turn[1][0, 0][places][:, None]
-        documents = None if self.documents is None else self.documents.gather(1, places)
-        mask = None
-        if shared or documents is not None:
-            mask = _earlier(places, self.positions if shared else places)
-            if documents is not None and self.documents is not None:
-                mask = mask & _same(documents, self.documents if shared else documents)
-        return _Rows(places, turn, documents, mask, compact=True)
-
-    def gather(self, x: Tensor) -> Tensor:
-        """Take these tokens of [B, T, ...]."""
-        if not self.compact:
-            return x
-        return x.gather(1, self.positions[..., None].expand(-1, -1, x.shape[2]))
-
-    def scatter(self, y: Tensor, x: Tensor) -> Tensor:
-        """`y` at these tokens where they pass, `x` at the others."""
-        if self.compact:
-            return x.scatter(1, self.positions[..., None].expand_as(y), y.to(x.dtype))
-        return y if self.active is None else torch.where(self.active[..., None], y, x)
-
-
-def _earlier(positions: Tensor, keys: Tensor) -> Tensor:
-    """Whom tokens may see by their place: bool [..., 1, n, keys]."""
-    return (positions[..., None] >= keys[..., None, :]).unsqueeze(-3)
-
-
-def _same(documents: Tensor, keys: Tensor) -> Tensor:
-    return (documents[..., None] == keys[..., None, :]).unsqueeze(-3)
-
-
 class _Trunk(nn.Module):
     def __init__(self, config: DecoderConfig) -> None:
         super().__init__()
         self.embed_tokens = nn.Embedding(config.vocab_size, config.hidden_size)
-        self.layers = nn.ModuleList(_Layer(config) for _ in range(config.unique_layers))
+        self.layers = nn.ModuleList(Layer(config) for _ in range(config.unique_layers))
         self.norm = nn.RMSNorm(config.hidden_size, eps=config.norm_eps)
         if config.routing != "none":
             self.router = _Router(config)
@@ -383,71 +309,3 @@ class _Router(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         return functional.linear(x, self.weight)
-
-
-class _Layer(nn.Module):
-    def __init__(self, config: DecoderConfig) -> None:
-        super().__init__()
-        self.input_layernorm = nn.RMSNorm(config.hidden_size, eps=config.norm_eps)
-        self.self_attn = _Attention(config)
-        self.post_attention_layernorm = nn.RMSNorm(config.hidden_size, eps=config.norm_eps)
-        self.mlp = _Mlp(config)
-
-    def forward(self, x: Tensor, rows: _Rows, keys: Keys | None) -> tuple[Tensor, Keys]:
-        mixed, keys = self.self_attn(_for_products(self.input_layernorm(x)), rows, keys)
-        x = x + mixed
-        return x + self.mlp(_for_products(self.post_attention_layernorm(x))), keys
-
-
-def _for_products(x: Tensor) -> Tensor:
-    """Cast once what autocast would cast for every matrix product, and keep as often."""
-    kind = x.device.type
-    return x.to(torch.get_autocast_dtype(kind)) if torch.is_autocast_enabled(kind) else x
-
-
-class _Attention(nn.Module):
-    def __init__(self, config: DecoderConfig) -> None:
-        super().__init__()
-        self.heads, self.kv_heads, self.dim = config.heads, config.kv_heads, config.head_dim
-        hidden = config.hidden_size
-        self.q_proj = nn.Linear(hidden, self.heads * self.dim, bias=False)
-        self.k_proj = nn.Linear(hidden, self.kv_heads * self.dim, bias=False)
-        self.v_proj = nn.Linear(hidden, self.kv_heads * self.dim, bias=False)
-        self.o_proj = nn.Linear(self.heads * self.dim, hidden, bias=False)
-
-    def forward(self, x: Tensor, rows: _Rows, keys: Keys | None) -> tuple[Tensor, Keys]:
-        query = self._turn(self.q_proj(x), rows)
-        if keys is None:
-            keys = self._turn(self.k_proj(x), rows), self._split(self.v_proj(x))
-        key, value = keys
-        if rows.mask is not None and x.is_cuda:  # the kernels that take masks know no groups of heads
-            key, value = (part.repeat_interleave(self.heads // self.kv_heads, 1) for part in keys)
-        mixed = functional.scaled_dot_product_attention(
-            query,
-            key,
-            value,
-            attn_mask=rows.mask,
-            is_causal=rows.mask is None,
-            enable_gqa=query.shape[1] != key.shape[1],
-        )
-        return self.o_proj(mixed.transpose(1, 2).flatten(2)), keys
-
-    def _split(self, x: Tensor) -> Tensor:
-        return x.view(*x.shape[:2], -1, self.dim).transpose(1, 2)  # [B, heads, n, dim]
-
-    def _turn(self, x: Tensor, rows: _Rows) -> Tensor:
-        x = self._split(x)
-        cos, sin = (part.to(x.dtype) for part in rows.turn)
-        first, second = x.chunk(2, -1)
-        return torch.cat([first * cos - second * sin, second * cos + first * sin], -1)
-
-
-class _Mlp(nn.Module):
-    def __init__(self, config: DecoderConfig) -> None:
-        super().__init__()
-        self.gate_proj = nn.Linear(config.hidden_size, config.intermediate_size, bias=False)
-        self.up_proj = nn.Linear(config.hidden_size, config.intermediate_size, bias=False)
-        self.down_proj = nn.Linear(config.intermediate_size, config.hidden_size, bias=False)
-
-    def forward(self, x: Tensor) -> Tensor:
-        return cast(Tensor, self.down_proj(functional.silu(self.gate_proj(x)) * self.up_proj(x)))
