@@ -38,6 +38,12 @@ def register(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") ->
         help="share of the deepest depth's quality to keep on held-out queries (default: 0.99)",
     )
     parser.add_argument(
+        "--mean-depth",
+        type=float,
+        metavar="R",
+        help="instead of --retention: recursions that held-out texts take at most on average",
+    )
+    parser.add_argument(
         "--overlap",
         type=float,
         metavar="S",
@@ -66,7 +72,9 @@ def run(arguments: argparse.Namespace) -> int:
     """Run the command."""
     from taesr.training.router import RouterOptions, train_router
 
-    given = options.given(arguments, "queries", "passages", "retention", "overlap", "size", "steps", "seed")
+    given = options.given(
+        arguments, "queries", "passages", "retention", "mean_depth", "overlap", "size", "steps", "seed"
+    )
     chosen = RouterOptions(**given, route_passages=not arguments.deep_passages)
     datasets = []
     if arguments.eval:
@@ -89,7 +97,11 @@ def run(arguments: argparse.Namespace) -> int:
             from taesr import Encoder
             from taesr.training.router_report import router_report
 
-            curves = router_report(datasets, Encoder.load(arguments.output), progress=progress.update)
+            curves = router_report(
+                datasets,
+                Encoder.load(arguments.output, device=arguments.device or "cpu"),
+                progress=progress.update,
+            )
     if arguments.json:
         print_json({"held_out": asdict(found), "curves": {curve.name: curve.to_dict() for curve in curves}})
         return 0

@@ -45,6 +45,10 @@ class RouterOptions:
         Share of the texts that the router is measured on and its confidence is chosen with.
     retention : float
         Share of the deepest depth's quality on held-out queries that the confidence must keep.
+    mean_depth : float, optional
+        Instead of `retention`: the confidence is the greatest at which neither queries nor passages
+        take more recursions than this on average. For pools whose questions are easier than those
+        that will be asked, so that quality on them says little.
     route_passages : bool
         Choose the confidence with the index routed as well, as depth "auto" does on both sides; false
         for those who index passages at the deepest depth.
@@ -61,6 +65,7 @@ class RouterOptions:
     depth_price: float = 0.5
     held_out: float = 0.25
     retention: float = 0.99
+    mean_depth: float | None = None
     route_passages: bool = True
     steps: int = 800
     batch: int = 1024
@@ -77,6 +82,8 @@ class RouterOptions:
         for name in ("overlap", "retention"):
             require(name, getattr(self, name), 0, 1, without_low=True)
         require("held_out", self.held_out, 0, 0.9, without_low=True)
+        if self.mean_depth is not None:
+            require("mean_depth", self.mean_depth, 1)
         require("dropout", self.dropout, 0, 1, without_high=True)
         require("depth_price", self.depth_price, 0, without_low=True)
         require("lr", self.lr, 0, without_low=True)
@@ -266,7 +273,6 @@ class _Study:
         if by_own:
             chances, asked = chances[self.parents[asked] >= 0], own
         curve = self._curve(asked, chances, of_passages, by_own)
-        enough = [point for point in curve if point.retention >= self.options.retention]
         return RouterReport(
             labels={name: float(share) for name, share in zip(CLASSES, counts / counts.sum(), strict=True)},
             accuracy=float((scores.argmax(1) == labels).float().mean()),
@@ -274,9 +280,22 @@ class _Study:
             measure="nDCG@10 of each query's own passage"
             if by_own
             else "nearest passages shared with the deepest depth",
-            chosen=min(enough, key=lambda point: (point.query_depth + point.passage_depth, point.confidence)),
+            chosen=self._choose(curve),
             curve=curve,
         )
+
+    def _choose(self, curve: list[ConfidencePoint]) -> ConfidencePoint:
+        """The cheapest that keeps enough quality, or the dearest that stays within the mean depth."""
+        most = self.options.mean_depth
+        if most is None:
+            enough = [point for point in curve if point.retention >= self.options.retention]
+            return min(enough, key=lambda point: (point.query_depth + point.passage_depth, point.confidence))
+        allowed = [point for point in curve if max(point.query_depth, point.passage_depth) <= most]
+        if not allowed:
+            raise InvalidArgument(
+                f"mean_depth is {most}; allowed: at least {self.depths[0]}, the recursions of depth easy"
+            )
+        return max(allowed, key=lambda point: point.confidence)
 
     def _curve(
         self, asked: Tensor, chances: Tensor, of_passages: Tensor, by_own: bool

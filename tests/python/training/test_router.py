@@ -1,6 +1,7 @@
 """Router training: oracle labels, the fit, the choice of the confidence, and the model that is written."""
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -139,6 +140,17 @@ def test_the_chosen_confidence_keeps_what_was_asked_at_the_least_depth(tmp_path:
     assert all(point.retention < 0.9 for point in cheaper)
     depths = [point.query_depth for point in found.curve]
     assert depths == sorted(depths)
+
+
+def test_a_mean_depth_is_used_up_and_not_passed(tmp_path: Path) -> None:
+    model, pool = write_release(tmp_path / "model"), write_word_pool(tmp_path / "pool.jsonl", queries=3)
+    options = replace(QUICK, mean_depth=2.0)
+    found = train_router(model, [pool], tmp_path / "routed", options, device="cpu")
+    within = [p for p in found.curve if max(p.query_depth, p.passage_depth) <= 2.0]
+    assert found.chosen == within[-1]
+    assert len(within) < len(found.curve)
+    with pytest.raises(InvalidArgument, match="mean_depth"):
+        RouterOptions(mean_depth=0.5)
 
 
 def test_a_routers_figures_are_reproducible_and_it_can_be_replaced(tmp_path: Path) -> None:
