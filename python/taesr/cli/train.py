@@ -1,12 +1,8 @@
 """taesr train: train an encoder from a configuration file."""
 
 import argparse
-import os
-from pathlib import Path
 
-from taesr.cli import options
-from taesr.cli.output import note, print_json
-from taesr.cli.progress import Progress
+from taesr.cli import training_command
 
 _EPILOG = """The same command goes on from the newest checkpoint of the output folder. To end a run early,
 lower its limit, as in --set schedule.steps=1: it is measured and exported as it stands. Several GPUs:
@@ -25,22 +21,7 @@ def register(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") ->
         formatter_class=argparse.RawDescriptionHelpFormatter,
         allow_abbrev=False,
     )
-    parser.add_argument("config", type=Path, metavar="CONFIG.json", help="what to train")
-    parser.add_argument(
-        "--set",
-        action="append",
-        type=options.key_value,
-        default=[],
-        metavar="KEY=VALUE",
-        help="replace a field of the configuration, as in --set optimizer.lr=3e-4; may be repeated",
-    )
-    parser.add_argument(
-        "--resume",
-        metavar="WHAT",
-        help="auto: go on from the newest checkpoint, where there is one; off: begin; or the path of a "
-        "checkpoint (default: what the configuration says)",
-    )
-    options.add_json(parser)
+    training_command.add_arguments(parser)
     parser.set_defaults(run=run)
 
 
@@ -48,33 +29,9 @@ def run(arguments: argparse.Namespace) -> int:
     """Run the command."""
     from taesr.training import TrainConfig, train
 
-    overrides = dict(arguments.set)
-    if arguments.resume is not None:
-        overrides["checkpoints.resume"] = arguments.resume
-    config = TrainConfig.from_file(arguments.config, overrides=overrides)
-    with Progress() as progress:
-
-        def say(line: str) -> None:
-            progress.end_line()
-            note(line)
-
-        result = train(config, say=say, report=progress.update)
-    if result.model is None:
-        hint = f"the checkpoint {result.checkpoint} is kept, and the same command goes on from there"
-        raise KeyboardInterrupt(hint)
-    if int(os.environ.get("RANK", 0)) > 0:
-        return 0  # under torchrun one process prints
-    if arguments.json:
-        print_json(
-            {
-                "model": str(result.model),
-                "checkpoint": str(result.checkpoint),
-                "steps": result.progress.step,
-                "tokens": result.progress.tokens,
-                "seconds": round(result.progress.seconds, 3),
-                "evaluation": None if result.evaluation is None else result.evaluation.figures,
-            }
-        )
-    else:
-        print(result.model)
-    return 0
+    return training_command.run(
+        arguments,
+        lambda overrides, **progress: train(
+            TrainConfig.from_file(arguments.config, overrides=dict(overrides)), **progress
+        ),
+    )

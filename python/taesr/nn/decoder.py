@@ -1,10 +1,10 @@
 """The recursive decoder as a `torch.nn.Module`, for training; `taesr.Decoder` runs what it saves."""
 
 import json
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Self, cast
+from typing import Any, Self, cast
 
 import torch
 from torch import Tensor, nn
@@ -12,6 +12,7 @@ from torch.nn import functional
 
 from taesr._native import core
 from taesr.errors import InvalidArgument
+from taesr.nn.decoder_layers import Keys, Layer, Rows
 from taesr.nn.token_routing import RoutingStep, keep_best, token_depths
 
 DecoderConfig = core.DecoderConfig
@@ -35,7 +36,11 @@ _JSON_NAMES = {
     "gate_scale": "gate_scale",
 }
 _INITIAL_STD = 0.02
-Keys = tuple[Tensor, Tensor]
+
+
+def reshaped(config: DecoderConfig, **fields: Any) -> DecoderConfig:
+    """Copy of a shape with other values of some fields."""
+    return DecoderConfig(**{ours: getattr(config, ours) for ours in _JSON_NAMES} | fields)
 
 
 @dataclass
@@ -90,6 +95,7 @@ class RecursiveDecoder(nn.Module):
         *,
         capacity: Sequence[float] | None = None,
         shared_keys: bool = False,
+        documents: Tensor | None = None,
     ) -> DecoderOutput:
         """Run whole texts.
 
@@ -103,6 +109,9 @@ class RecursiveDecoder(nn.Module):
             0 or above, as `taesr.Decoder` does.
         shared_keys
             Later recursions read the keys and values of the first one.
+        documents
+            Whole numbers [B, T]: tokens attend to those of the same number only, so that several texts
+            can lie in one row. None: each row is one text.
 
         Raises
         ------
@@ -115,8 +124,11 @@ class RecursiveDecoder(nn.Module):
             raise InvalidArgument(f"input_ids has shape {list(input_ids.shape)}; allowed: {allowed}")
         if capacity is not None:
             self._check_capacity(capacity, shared_keys)
+        if documents is not None and documents.shape != input_ids.shape:
+            shape = list(documents.shape)
+            raise InvalidArgument(f"documents has shape {shape}; input_ids has {list(input_ids.shape)}")
         x = self.model.embed_tokens(input_ids)
-        everyone = _Rows.all_of(input_ids)
+        everyone = Rows.all_of(input_ids, config, documents)
         if config.routing == "none":
             kept: dict[int, Keys] = {}
             for i in range(config.layers):
@@ -130,30 +142,48 @@ class RecursiveDecoder(nn.Module):
             x = self._run_layer(layer, x, everyone, None)
         return DecoderOutput(self.model.norm(x), routing)
 
+    def states(self, input_ids: Tensor, documents: Tensor | None = None) -> list[Tensor]:
+        """What each layer gets and what the last one gives, [B, T, hidden_size] each; without routing."""
+        everyone = Rows.all_of(input_ids, self.config, documents)
+        found = [self.model.embed_tokens(input_ids)]
+        for i in range(self.config.layers):
+            found.append(self._run_layer(self.config.unique_layer(i), found[-1], everyone, None))
+        return found
+
+    def layer_output(
+        self, layer: int, x: Tensor, input_ids: Tensor, documents: Tensor | None = None
+    ) -> Tensor:
+        """Run one layer, counted as tokens pass them, on states of a whole text: [B, T, hidden_size]."""
+        everyone = Rows.all_of(input_ids, self.config, documents)
+        return self._run_layer(self.config.unique_layer(layer), x, everyone, None)
+
+    @property
+    def head_weight(self) -> Tensor:
+        """[vocab_size, hidden_size]: what makes scores of hidden states, the token table where it is tied."""
+        return self.model.embed_tokens.weight if self.config.tied_embeddings else self.lm_head.weight
+
     def head(self, hidden: Tensor) -> Tensor:
         """Scores of the next token: [..., hidden_size] -> [..., vocab_size]."""
-        tied = self.config.tied_embeddings
-        return functional.linear(hidden, self.model.embed_tokens.weight if tied else self.lm_head.weight)
+        return functional.linear(hidden, self.head_weight)
 
     def save(self, folder: str | Path, dtype: torch.dtype = torch.float32) -> None:
         """Write config.json and model.safetensors, which `taesr.Decoder.load` reads."""
-        from safetensors.torch import save_file
-
         folder = Path(folder)
         folder.mkdir(parents=True, exist_ok=True)
         fields = {name: getattr(self.config, ours) for ours, name in _JSON_NAMES.items()}
         (folder / "config.json").write_text(json.dumps({"model_type": "llama"} | fields, indent=2) + "\n")
-        tensors = {name: value.detach().to(dtype).contiguous() for name, value in self.state_dict().items()}
-        save_file(tensors, folder / "model.safetensors")
+        tensors = {
+            name: value.detach().to("cpu", dtype).contiguous() for name, value in self.state_dict().items()
+        }
+        core.save_weights(str(folder / "model.safetensors"), tensors)
 
     @classmethod
     def load(cls, folder: str | Path) -> Self:
         """Read what `save` wrote; float32."""
-        from safetensors.torch import load_file
-
         folder = Path(folder)
         decoder = cls(DecoderConfig.read(folder / "config.json"))
-        decoder.load_state_dict({k: v.float() for k, v in load_file(folder / "model.safetensors").items()})
+        weights = core.load_weights(str(folder / "model.safetensors"))
+        decoder.load_state_dict({name: value.float() for name, value in weights.items()})
         return decoder
 
     def _check_capacity(self, capacity: Sequence[float], shared_keys: bool) -> None:
@@ -168,96 +198,99 @@ class RecursiveDecoder(nn.Module):
                 f"capacity begins with {capacity[0]:g}; with shared_keys the first recursion must see all: 1"
             )
 
-    def _run_layer(self, layer: int, x: Tensor, rows: "_Rows", kept: dict[int, Keys] | None) -> Tensor:
+    def _run_layer(self, layer: int, x: Tensor, rows: Rows, kept: dict[int, Keys] | None) -> Tensor:
         """One layer; with `kept`, keys and values of its first application."""
-        module = cast(_Layer, self.model.layers[layer])
+        module = cast(Layer, self.model.layers[layer])
         keys = None if kept is None else kept.get(layer)
         x, made = module(x, rows, keys)
         if kept is not None and keys is None:
             kept[layer] = made
         return x
 
-    def _block(self, x: Tensor, rows: "_Rows", kept: dict[int, Keys] | None) -> Tensor:
+    def _block(self, x: Tensor, rows: Rows, kept: dict[int, Keys] | None) -> Tensor:
         first = self.config.end_layers
         for layer in range(first, first + self.config.block_layers):
             x = self._run_layer(layer, x, rows, kept)
         return x
 
     def _recur(
-        self, x: Tensor, everyone: "_Rows", capacity: Sequence[float] | None, shared_keys: bool
+        self, x: Tensor, everyone: Rows, capacity: Sequence[float] | None, shared_keys: bool
     ) -> tuple[Tensor, list[RoutingStep]]:
-        router = cast(nn.Linear, self.model.router)
         kept: dict[int, Keys] | None = {} if shared_keys else None
-        by_token = self.config.routing == "token_choice"
-        depths = token_depths(router(x), router.bias) if by_token else None
-        active = torch.ones_like(everyone.positions, dtype=torch.bool)
+        steps = _Steps(self.model.router, self.config, capacity, x)
         routing: list[RoutingStep] = []
         for r in range(self.config.recursions):
-            if depths is not None:
-                step = depths.step(r)
-            elif capacity is not None:
-                step = keep_best(functional.linear(x, router.weight[r]), active, capacity[r])
-            else:
-                scores = functional.linear(x, router.weight[r])
-                step = RoutingStep(scores, active, active & (scores >= 0) if r > 0 else active)
-            active = step.selected
-            rows, inner = everyone.only(active, x, compact=capacity is not None, shared=r > 0 and shared_keys)
-            y = rows.spread(self._block(inner, rows, kept), x)
-            goes_on = depths is not None and r + 1 < self.config.recursions
-            gated = self._gate(x, y, step, whole=self.config.recursions if by_token else 2)
-            if goes_on and depths is not None:
-                gated = torch.where((depths.last == r)[..., None], gated, y)
-            x = torch.where(active[..., None], gated, x)
+            step = steps.next(r, x)
+            rows = everyone.only(step, shared=r > 0 and shared_keys, known=capacity is not None)
+            inner = rows.gather(x)
+            y = self._block(inner, rows, kept)
+            gated = self._gate(inner, y, rows.gather(step.probability[..., None]))
+            if steps.depths is not None and r + 1 < self.config.recursions:
+                gated = torch.where((steps.depths.last == r)[..., None], gated, y)
+            x = rows.scatter(gated, x)
             routing.append(step)
         return x, routing
 
-    def _gate(self, x: Tensor, y: Tensor, step: RoutingStep, whole: int) -> Tensor:
-        p = step.probability[..., None].to(x.dtype)
-        if self.config.gate == "preserving":
-            return x + (whole * p).clamp(max=1) * (y - x)
-        return x + self.config.gate_scale * p * y
+    def _gate(self, x: Tensor, y: Tensor, probability: Tensor) -> Tensor:
+        p = probability.to(x.dtype)
+        if self.config.gate == "scaled":
+            return x + self.config.gate_scale * p * y
+        if self.config.routing == "token_choice":
+            return x + (self.config.recursions * p).clamp(max=1) * (y - x)
+        gate: Callable[[Tensor], Tensor] = _Gate.apply
+        return x + gate(2 * p) * (y - x)
 
 
-@dataclass
-class _Rows:
-    """Which tokens of [B, T] a tensor [B, n, hidden_size] holds, and whom they may attend to."""
+class _Gate(torch.autograd.Function):
+    """clamp(max=1), which the texts' loss may teach the order of tokens and nothing else.
 
-    positions: Tensor  # int64 [B, n]
-    mask: Tensor | None = None  # bool [B, 1, n, keys]; None: causal
-    compact: bool = False
+    The clamp's own gradient would say nothing of tokens that score well. The gradient's mean is taken
+    away because it says whether the recursion should do more at large, which the layers learn; through
+    the scores it would move all tokens over the threshold of generation.
+    """
 
-    @classmethod
-    def all_of(cls, input_ids: Tensor) -> "_Rows":
-        return cls(torch.arange(input_ids.shape[1], device=input_ids.device).expand_as(input_ids))
+    @staticmethod
+    def forward(ctx: Any, gate: Tensor) -> Tensor:
+        return gate.clamp(max=1)
 
-    def only(self, active: Tensor, x: Tensor, *, compact: bool, shared: bool) -> tuple["_Rows", Tensor]:
-        """The active tokens: alone where `compact` (as many in every row), else all with the rest masked."""
-        length = x.shape[1]
-        if not compact:
-            causal = torch.ones(length, length, dtype=torch.bool, device=x.device).tril()
-            if shared or bool(active.all()):
-                return _Rows(self.positions), x
-            itself = torch.eye(length, dtype=torch.bool, device=x.device)  # or inactive rows have no one
-            return _Rows(self.positions, (causal & (active[:, None] | itself))[:, None]), x
-        positions = active.nonzero()[:, 1].view(len(x), -1)
-        inner = x.gather(1, positions[..., None].expand(-1, -1, x.shape[2]))
-        mask = None
-        if shared:
-            mask = (positions[..., None] >= torch.arange(length, device=x.device))[:, None]
-        return _Rows(positions, mask, compact=True), inner
+    @staticmethod
+    def backward(ctx: Any, *gradients: Tensor) -> Tensor:
+        return gradients[0] - gradients[0].mean()
 
-    def spread(self, y: Tensor, x: Tensor) -> Tensor:
-        """`y` at its tokens, `x` at the others."""
-        if not self.compact:
-            return y
-        return x.scatter(1, self.positions[..., None].expand_as(y), y.to(x.dtype))
+
+class _Steps:
+    """The routers' choices, one recursion after the other."""
+
+    def __init__(
+        self, router: nn.Module, config: DecoderConfig, capacity: Sequence[float] | None, x: Tensor
+    ) -> None:
+        self._router = cast(_Router, router)
+        self._capacity = capacity
+        self._active = torch.ones(x.shape[:2], dtype=torch.bool, device=x.device)
+        self._count = x.shape[1]  # active tokens of each row, known to the host with capacities
+        by_token = config.routing == "token_choice"
+        self.depths = token_depths(self._router(x), self._router.bias) if by_token else None
+
+    def next(self, r: int, x: Tensor) -> RoutingStep:
+        active = self._active
+        if self.depths is not None:
+            step = self.depths.step(r)
+        else:
+            scores = functional.linear(x, self._router.weight[r])
+            if self._capacity is None:
+                step = RoutingStep(scores, active, active & (scores >= 0) if r > 0 else active)
+            else:
+                self._count = min(max(1, int(self._capacity[r] * x.shape[1])), self._count)
+                step = keep_best(scores, active, self._count)
+        self._active = step.selected
+        return step
 
 
 class _Trunk(nn.Module):
     def __init__(self, config: DecoderConfig) -> None:
         super().__init__()
         self.embed_tokens = nn.Embedding(config.vocab_size, config.hidden_size)
-        self.layers = nn.ModuleList(_Layer(config) for _ in range(config.unique_layers))
+        self.layers = nn.ModuleList(Layer(config) for _ in range(config.unique_layers))
         self.norm = nn.RMSNorm(config.hidden_size, eps=config.norm_eps)
         if config.routing != "none":
             self.router = _Router(config)
@@ -276,63 +309,3 @@ class _Router(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         return functional.linear(x, self.weight)
-
-
-class _Layer(nn.Module):
-    def __init__(self, config: DecoderConfig) -> None:
-        super().__init__()
-        self.input_layernorm = nn.RMSNorm(config.hidden_size, eps=config.norm_eps)
-        self.self_attn = _Attention(config)
-        self.post_attention_layernorm = nn.RMSNorm(config.hidden_size, eps=config.norm_eps)
-        self.mlp = _Mlp(config)
-
-    def forward(self, x: Tensor, rows: _Rows, keys: Keys | None) -> tuple[Tensor, Keys]:
-        mixed, keys = self.self_attn(self.input_layernorm(x), rows, keys)
-        x = x + mixed
-        return x + self.mlp(self.post_attention_layernorm(x)), keys
-
-
-class _Attention(nn.Module):
-    def __init__(self, config: DecoderConfig) -> None:
-        super().__init__()
-        self.heads, self.kv_heads, self.dim = config.heads, config.kv_heads, config.head_dim
-        self.theta = config.rope_theta
-        hidden = config.hidden_size
-        self.q_proj = nn.Linear(hidden, self.heads * self.dim, bias=False)
-        self.k_proj = nn.Linear(hidden, self.kv_heads * self.dim, bias=False)
-        self.v_proj = nn.Linear(hidden, self.kv_heads * self.dim, bias=False)
-        self.o_proj = nn.Linear(self.heads * self.dim, hidden, bias=False)
-
-    def forward(self, x: Tensor, rows: _Rows, keys: Keys | None) -> tuple[Tensor, Keys]:
-        query = self._turn(self.q_proj(x), rows.positions)
-        if keys is None:
-            keys = self._turn(self.k_proj(x), rows.positions), self._split(self.v_proj(x))
-        key, value = keys
-        mixed = functional.scaled_dot_product_attention(
-            query, key, value, attn_mask=rows.mask, is_causal=rows.mask is None, enable_gqa=True
-        )
-        return self.o_proj(mixed.transpose(1, 2).flatten(2)), keys
-
-    def _split(self, x: Tensor) -> Tensor:
-        return x.view(*x.shape[:2], -1, self.dim).transpose(1, 2)  # [B, heads, n, dim]
-
-    def _turn(self, x: Tensor, positions: Tensor) -> Tensor:
-        """Rotary positions (Su et al. 2021, arXiv 2104.09864), angles in float32."""
-        x = self._split(x)
-        half = self.dim // 2
-        frequency = self.theta ** -(torch.arange(half, device=x.device, dtype=torch.float32) / half)
-        angle = (positions[..., None] * frequency)[:, None]
-        cos, sin = angle.cos().to(x.dtype), angle.sin().to(x.dtype)
-        first, second = x[..., :half], x[..., half:]
-        return torch.cat([first * cos - second * sin, second * cos + first * sin], -1)
-
-
-class _Mlp(nn.Module):
-    def __init__(self, config: DecoderConfig) -> None:
-        super().__init__()
-        self.gate_proj = nn.Linear(config.hidden_size, config.intermediate_size, bias=False)
-        self.up_proj = nn.Linear(config.hidden_size, config.intermediate_size, bias=False)
-        self.down_proj = nn.Linear(config.intermediate_size, config.hidden_size, bias=False)
-
-    def forward(self, x: Tensor) -> Tensor:
-        return cast(Tensor, self.down_proj(functional.silu(self.gate_proj(x)) * self.up_proj(x)))

@@ -37,7 +37,7 @@ def shared_weights(
         Fewer layers than `config` has, or another name for `initialisation`.
     """
     layers = 1 + max((int(name.split(".")[2]) for name in weights if name.startswith(_LAYER)), default=-1)
-    kept = _kept_layers(layers, config)
+    kept = kept_layers(layers, config)
     choose = _CHOICES.get(initialisation)
     if choose is None:
         raise InvalidArgument(f"initialisation is {initialisation!r}; allowed: {', '.join(_CHOICES)}")
@@ -54,8 +54,11 @@ def shared_weights(
     return made
 
 
-def _kept_layers(layers: int, config: core.DecoderConfig) -> list[int]:
-    """Layers of the plain model that stand for those of `config`, unrolled."""
+def kept_layers(layers: int, config: core.DecoderConfig) -> list[int]:
+    """Layers of a plain model of `layers` that those of `config` stand for, as tokens pass them.
+
+    Raises InvalidArgument where the plain model has fewer.
+    """
     if layers < config.layers:
         raise InvalidArgument(f"the weights have {layers} layers; config.layers is {config.layers}")
     ends = config.end_layers

@@ -26,12 +26,16 @@ class RoutingStep:
         bool [B, T]: those that pass this one.
     choices
         Token choice: [B, T, recursions], the logits of all recursions; None with expert choice.
+    places
+        Expert choice by capacity: int64 [B, n], where the selected tokens lie, ascending; None where all
+        are selected, and where the number may differ from row to row.
     """
 
     scores: Tensor
     candidates: Tensor
     selected: Tensor
     choices: Tensor | None = None
+    places: Tensor | None = None
 
     @property
     def probability(self) -> Tensor:
@@ -60,13 +64,13 @@ def token_depths(logits: Tensor, bias: Tensor | None) -> TokenDepths:
     return TokenDepths(logits, logits.shape[-1] - 1 - biased.flip(-1).argmax(-1))
 
 
-def keep_best(scores: Tensor, candidates: Tensor, share: float) -> RoutingStep:
-    """Choose the `share` of all T tokens that is best among the candidates; at least one in every row."""
-    length = scores.shape[1]
-    fewest = int(candidates.sum(1).min())
-    count = min(max(1, int(share * length)), fewest)
-    best = scores.masked_fill(~candidates, -torch.inf).topk(count, dim=1).indices
-    return RoutingStep(scores, candidates, torch.zeros_like(candidates).scatter(1, best, True))
+def keep_best(scores: Tensor, candidates: Tensor, count: int) -> RoutingStep:
+    """Choose the best `count` tokens of every row [B, T]; so many must be candidates."""
+    if count == scores.shape[1]:
+        return RoutingStep(scores, candidates, candidates)
+    best = scores.detach().masked_fill(~candidates, -torch.inf).topk(count, dim=1).indices
+    selected = torch.zeros_like(candidates).scatter(1, best, True)
+    return RoutingStep(scores, candidates, selected, places=best.sort(1).values)
 
 
 def default_capacity(recursions: int) -> list[float]:
@@ -90,7 +94,7 @@ def auxiliary_loss(routing: Sequence[RoutingStep]) -> Tensor:
         losses = functional.binary_cross_entropy_with_logits(
             step.scores.float(), step.selected.float(), reduction="none"
         )
-        total = total + losses[step.candidates].mean()
+        total = total + _mean(losses, step.candidates)
     return total
 
 
@@ -99,8 +103,7 @@ def z_loss(routing: Sequence[RoutingStep]) -> Tensor:
     first = _first(routing)
     if first.choices is not None:
         return first.choices.float().logsumexp(-1).square().mean()
-    parts = [step.scores.float()[step.candidates].square().mean() for step in routing]
-    return torch.stack(parts).sum()
+    return torch.stack([_mean(step.scores.float().square(), step.candidates) for step in routing]).sum()
 
 
 def balancing_loss(routing: Sequence[RoutingStep]) -> Tensor:
@@ -125,6 +128,11 @@ def balance_bias(bias: Tensor | None, routing: Sequence[RoutingStep], rate: floa
         raise InvalidArgument("bias is None; give decoder.model.router.bias of a model with token choice")
     shares = _shares(routing)
     bias += rate * (shares.mean() - shares).sign()
+
+
+def _mean(values: Tensor, among: Tensor) -> Tensor:
+    """Mean of some; the host waits for nothing, as it would to index by them."""
+    return (values * among).sum() / among.sum()
 
 
 def _shares(routing: Sequence[RoutingStep]) -> Tensor:

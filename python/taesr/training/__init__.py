@@ -8,9 +8,10 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from taesr.training.config import TrainConfig
-    from taesr.training.loop import Trainer, TrainResult, train
+    from taesr.training.loop import Trainer, train
+    from taesr.training.run import TrainResult
 
-_HOMES = {"TrainConfig": "config", "TrainResult": "loop", "Trainer": "loop", "train": "loop"}
+_HOMES = {"TrainConfig": "config", "TrainResult": "run", "Trainer": "loop", "train": "loop"}
 
 __all__ = ["TrainConfig", "TrainResult", "Trainer", "train"]
 

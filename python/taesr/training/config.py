@@ -182,7 +182,7 @@ class CheckpointOptions:
     resume: str = "auto"
 
     def __post_init__(self) -> None:
-        _require_every(self.every_steps, self.every_seconds)
+        require_every(self.every_steps, self.every_seconds)
         require("keep_last", self.keep_last, 1)
         require("keep_best", self.keep_best, 0)
         if not self.resume:
@@ -218,7 +218,7 @@ class EvaluateOptions:
     batch_tokens: int = 65536
 
     def __post_init__(self) -> None:
-        _require_every(self.every_steps, self.every_seconds)
+        require_every(self.every_steps, self.every_seconds)
         if isinstance(self.depth, list) and not self.depth:
             raise InvalidArgument("depth is empty; name at least one depth")
         require("dims", min(self.dims, default=1), 1)
@@ -290,8 +290,44 @@ class ExportOptions:
         require_choice("token_table", self.token_table, ("float", "int8"))
 
 
+class ConfigFile:
+    """A configuration dataclass that is read from a JSON file."""
+
+    @classmethod
+    def from_dict(cls, document: dict[str, Any]) -> Self:
+        """Config of a JSON object; raises InvalidArgument with the field's dotted path and value."""
+        return from_dict(cls, document)
+
+    @classmethod
+    def from_file(cls, path: str | Path, *, overrides: dict[str, str] | None = None) -> Self:
+        """Config of a JSON file, with fields replaced as by `override` before anything is checked.
+
+        Raises IoError, FormatError or InvalidArgument that names the file and the field.
+        """
+        document = read_json(path)
+        try:
+            for name, text in (overrides or {}).items():
+                document = with_value(document, name, _parsed(text))
+            return cls.from_dict(document)
+        except InvalidArgument as error:
+            raise InvalidArgument(f"{path}: {error}") from None
+
+    def to_dict(self) -> dict[str, Any]:
+        """Fields by name, JSON types only; `from_dict` reads it back."""
+        document: dict[str, Any] = to_dict(self)
+        return document
+
+    def override(self, path: str, text: str) -> Self:
+        """Copy with the field at a dotted path set to `text`: JSON, or a string that needs no quotes.
+
+        >>> config.override("optimizer.lr", "3e-4").optimizer.lr  # doctest: +SKIP
+        0.0003
+        """
+        return self.from_dict(with_value(self.to_dict(), path, _parsed(text)))
+
+
 @dataclass(frozen=True, kw_only=True)
-class TrainConfig:
+class TrainConfig(ConfigFile):
     """One training run.
 
     Attributes
@@ -394,40 +430,9 @@ class TrainConfig:
         depths = sorted({depth for choice in self.depths for depth in choice.depths})
         return {depth: self.depth_weights.get(depth, 1.0) for depth in depths}
 
-    @classmethod
-    def from_dict(cls, document: dict[str, Any]) -> Self:
-        """Config of a JSON object; raises InvalidArgument with the field's dotted path and value."""
-        return from_dict(cls, document)
 
-    @classmethod
-    def from_file(cls, path: str | Path, *, overrides: dict[str, str] | None = None) -> Self:
-        """Config of a JSON file, with fields replaced as by `override` before anything is checked.
-
-        Raises IoError, FormatError or InvalidArgument that names the file and the field.
-        """
-        document = read_json(path)
-        try:
-            for name, text in (overrides or {}).items():
-                document = with_value(document, name, _parsed(text))
-            return cls.from_dict(document)
-        except InvalidArgument as error:
-            raise InvalidArgument(f"{path}: {error}") from None
-
-    def to_dict(self) -> dict[str, Any]:
-        """Fields by name, JSON types only; `from_dict` reads it back."""
-        document: dict[str, Any] = to_dict(self)
-        return document
-
-    def override(self, path: str, text: str) -> Self:
-        """Copy with the field at a dotted path set to `text`: JSON, or a string that needs no quotes.
-
-        >>> config.override("optimizer.lr", "3e-4").optimizer.lr  # doctest: +SKIP
-        0.0003
-        """
-        return self.from_dict(with_value(self.to_dict(), path, _parsed(text)))
-
-
-def _require_every(steps: int | None, seconds: float | None) -> None:
+def require_every(steps: int | None, seconds: float | None) -> None:
+    """Check how often something is done."""
     require("every_steps", 1 if steps is None else steps, 1)
     require("every_seconds", 1 if seconds is None else seconds, 0.1)
 

@@ -12,7 +12,6 @@ import torch.distributed as dist
 from torch import nn
 
 from taesr.errors import Error, InvalidArgument
-from taesr.training.step import TrainingStep
 
 # One process makes the cache of teachers' vectors, or evaluates, while the others wait for it.
 _PATIENCE = timedelta(hours=6)
@@ -99,7 +98,7 @@ class World:
             yield
 
 
-def share_work(module: TrainingStep, world: World, strategy: Literal["auto", "ddp", "fsdp2"]) -> nn.Module:
+def share_work(module: nn.Module, world: World, strategy: Literal["auto", "ddp", "fsdp2"]) -> nn.Module:
     """Wrap the module whose forward pass makes the losses, so that gradients are means over processes.
 
     Parameters

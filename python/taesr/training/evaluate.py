@@ -35,6 +35,14 @@ class EvaluationResult:
     score: float
     figures: dict[str, dict[str, dict[str, dict[str, float]]]]
 
+    def summary(self) -> str:
+        """Write the score and the means at each depth and slice in one line."""
+        parts = []
+        for depth, dims in self.figures["mean"].items():
+            values = " ".join(f"{dim}: {figures[_SCORE]:.4f}" for dim, figures in dims.items())
+            parts.append(f"{depth} {values}")
+        return f"mean {_SCORE}  " + "  ".join(parts)
+
 
 @dataclass(frozen=True)
 class _TokenisedSet:
@@ -128,15 +136,6 @@ class Evaluator:
             return [[begin, *tokenizer.encode(text)[: self._room], end] for text in texts]
 
         return _TokenisedSet(dataset, ids(dataset.queries), ids(dataset.documents))
-
-
-def summary(result: EvaluationResult) -> str:
-    """Write the score and the means at each depth and slice in one line."""
-    parts = []
-    for depth, dims in result.figures["mean"].items():
-        values = " ".join(f"{dim}: {figures[_SCORE]:.4f}" for dim, figures in dims.items())
-        parts.append(f"{depth} {values}")
-    return f"mean {_SCORE}  " + "  ".join(parts)
 
 
 def _figures(dataset: RetrievalDataset, queries: Floats, documents: Floats) -> dict[str, float]:

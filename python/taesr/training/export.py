@@ -1,6 +1,7 @@
 """The model folder that a run leaves behind."""
 
 import shutil
+from collections.abc import Callable
 from pathlib import Path
 
 import torch
@@ -11,19 +12,28 @@ from taesr.training.config import ExportOptions
 
 
 def export_model(folder: Path, model: TAESRModel, tokenizer: Path, options: ExportOptions) -> None:
-    """Write config.json, model.safetensors and tokenizer.model, in the place of an older model there.
+    """Write config.json, model.safetensors and tokenizer.model, in the place of an older model there."""
+    dtype = torch.float16 if options.weights == "float16" else torch.float32
+
+    def write(into: Path) -> None:
+        model.save_pretrained(into, dtype=dtype, token_table=options.token_table)
+        shutil.copyfile(tokenizer, into / "tokenizer.model")
+
+    replace_folder(folder, write)
+
+
+def replace_folder(folder: Path, write: Callable[[Path], None]) -> None:
+    """Let `write` fill a model folder, in the place of an older one there.
 
     The folder is written under another name first, so that it is never half a model. Raises IoError
     where it cannot be written.
     """
     partial, old = (folder.with_name(f".{folder.name}.{suffix}") for suffix in ("partial", "old"))
-    dtype = torch.float16 if options.weights == "float16" else torch.float32
     try:
         for left in (partial, old):
             shutil.rmtree(left, ignore_errors=True)
         partial.mkdir(parents=True)
-        model.save_pretrained(partial, dtype=dtype, token_table=options.token_table)
-        shutil.copyfile(tokenizer, partial / "tokenizer.model")
+        write(partial)
         if folder.exists():
             folder.rename(old)
         partial.rename(folder)

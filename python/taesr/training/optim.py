@@ -1,7 +1,7 @@
 """Optimisers: AdamW with decay for matrices only, and Muon for the layers' matrices."""
 
 import math
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
 import torch
@@ -10,7 +10,7 @@ from torch import nn
 from taesr.training.config import OptimizerOptions
 from taesr.training.sharding import joined_like, local_part, split_like, whole
 
-_LAYERS = ("entry.", "shared.", "refinement.", "exit.")
+_LAYERS = ("entry.", "shared.", "refinement.", "exit.", "model.layers.")  # encoder; decoder
 
 
 class Optimizers:
@@ -22,10 +22,16 @@ class Optimizers:
         Those that are trained; the names say which group each belongs to.
     options
         Of the run.
+    scale
+        Gives a parameter's step size, by its name, as a share of that in `options`.
     """
 
     def __init__(
-        self, named_parameters: Iterable[tuple[str, nn.Parameter]], options: OptimizerOptions
+        self,
+        named_parameters: Iterable[tuple[str, nn.Parameter]],
+        options: OptimizerOptions,
+        *,
+        scale: Callable[[str], float] = lambda name: 1.0,
     ) -> None:
         named = {name: p for name, p in named_parameters if p.requires_grad}
         self.parameters = list(named.values())
@@ -35,7 +41,11 @@ class Optimizers:
         self._all: dict[str, torch.optim.Optimizer] = {}
         if rest:
             self._all["adamw"] = torch.optim.AdamW(
-                decay_groups(rest.values(), options.weight_decay),
+                [
+                    {**group, "lr": options.lr * share}
+                    for share, parameters in _by_scale(rest, scale)
+                    for group in decay_groups(parameters, options.weight_decay)
+                ],
                 lr=options.lr,
                 betas=options.betas,
                 eps=options.eps,
@@ -44,7 +54,10 @@ class Optimizers:
         if muon:
             lr = options.lr if options.muon_lr is None else options.muon_lr
             self._all["muon"] = Muon(
-                muon.values(), lr=lr, momentum=options.momentum, weight_decay=options.weight_decay
+                [{"params": parts, "lr": lr * share} for share, parts in _by_scale(muon, scale)],
+                lr=lr,
+                momentum=options.momentum,
+                weight_decay=options.weight_decay,
             )
         for optimizer in self._all.values():
             for group in optimizer.param_groups:
@@ -116,9 +129,15 @@ class Muon(torch.optim.Optimizer):
     """
 
     def __init__(
-        self, parameters: Iterable[nn.Parameter], *, lr: float, momentum: float, weight_decay: float
+        self,
+        parameters: Iterable[nn.Parameter] | Iterable[dict[str, Any]],
+        *,
+        lr: float,
+        momentum: float,
+        weight_decay: float,
     ) -> None:
-        super().__init__(list(parameters), {"lr": lr, "momentum": momentum, "weight_decay": weight_decay})
+        groups: list[Any] = list(parameters)
+        super().__init__(groups, {"lr": lr, "momentum": momentum, "weight_decay": weight_decay})
         self.found_inf: torch.Tensor | None = None
 
     @torch.no_grad()
@@ -181,6 +200,15 @@ def orthogonal(matrices: torch.Tensor) -> torch.Tensor:
         x = 3.4445 * x + (-4.7750 * gram + 2.0315 * gram @ gram) @ x
     result: torch.Tensor = (x.mT if tall else x).float()
     return result
+
+
+def _by_scale(
+    named: dict[str, nn.Parameter], scale: Callable[[str], float]
+) -> list[tuple[float, list[nn.Parameter]]]:
+    groups: dict[float, list[nn.Parameter]] = {}
+    for name, parameter in named.items():
+        groups.setdefault(scale(name), []).append(parameter)
+    return list(groups.items())
 
 
 def _is_layer_matrix(name: str, parameter: nn.Parameter) -> bool:

@@ -65,6 +65,13 @@ def read_blocks(path: str | Path, *, block_bytes: int = _BLOCK_BYTES) -> Iterato
         raise IoError(f"{name}: {error.strerror or error}") from error
 
 
+def read_lines(path: str | Path) -> Iterator[bytes]:
+    """Yield the lines of a file, plain or compressed, without their ends; errors as `read_blocks`."""
+    for block in read_blocks(path):
+        lines = block.data.split(b"\n")
+        yield from lines if lines[-1] else lines[:-1]
+
+
 def parse_block(block: Block) -> Records:
     """Parse and check every line of a block; a FormatError says file:line and what is wrong."""
     lines = block.data.split(b"\n")

@@ -3,20 +3,64 @@
 import platform
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import torch
 
 from taesr._build import __version__
 from taesr.training.checkpoint import Checkpoint
-from taesr.training.config import TrainConfig
+from taesr.training.config import CheckpointOptions, LogOptions, OptimizerOptions, ScheduleOptions
 from taesr.training.distributed import World
-from taesr.training.evaluate import EvaluationResult, summary
 from taesr.training.fields import differences
 from taesr.training.log import Meter, RunLog, Say, duration, quantity
 from taesr.training.schedule import Progress, seconds_left, share_done
 
 _HARMLESS = ("output", "checkpoints", "evaluate", "log", "export")  # settings that change no loss
+
+
+class Every(Protocol):
+    """How often something is done; None for never."""
+
+    @property
+    def every_steps(self) -> int | None: ...
+    @property
+    def every_seconds(self) -> float | None: ...
+
+
+class RunConfig(Protocol):
+    """What the configurations of all runs have."""
+
+    @property
+    def output(self) -> str: ...
+    @property
+    def seed(self) -> int: ...
+    @property
+    def optimizer(self) -> OptimizerOptions: ...
+    @property
+    def schedule(self) -> ScheduleOptions: ...
+    @property
+    def checkpoints(self) -> CheckpointOptions: ...
+    @property
+    def evaluate(self) -> Every: ...
+    @property
+    def log(self) -> LogOptions: ...
+    def to_dict(self) -> dict[str, Any]:
+        """Fields by name, JSON types only."""
+
+
+class Measurement(Protocol):
+    """What an evaluation found."""
+
+    @property
+    def score(self) -> float:
+        """More is better."""
+
+    @property
+    def figures(self) -> dict[str, Any]:
+        """For the log."""
+
+    def summary(self) -> str:
+        """Write it in one line."""
 
 
 class Reporter:
@@ -30,7 +74,7 @@ class Reporter:
         Gets the lines for people.
     """
 
-    def __init__(self, config: TrainConfig, world: World, *, say: Say | None = None) -> None:
+    def __init__(self, config: RunConfig, world: World, *, say: Say | None = None) -> None:
         self.meter = Meter()
         self._config = config
         self._world = world
@@ -87,10 +131,10 @@ class Reporter:
         self._write("step", facts, line)
         self._last = progress.copy()
 
-    def evaluation(self, progress: Progress, result: EvaluationResult, took: float) -> None:
+    def evaluation(self, progress: Progress, result: Measurement, took: float) -> None:
         """Tell what was measured."""
         facts = {"step": progress.step, "score": result.score, "figures": result.figures, "took": took}
-        self._write("evaluation", facts, f"{summary(result)}  ({took:.1f} s)")
+        self._write("evaluation", facts, f"{result.summary()}  ({took:.1f} s)")
 
     def checkpoint(self, saved: Checkpoint) -> None:
         """Tell that a checkpoint was written."""
