@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from taesr.cli import (
     app,
     ask,
+    build_answers,
     chat,
     collection,
     doctor,
@@ -38,6 +39,7 @@ _COMMANDS = (
     train_router,
     train_slices,
     train_subspaces,
+    build_answers,
     tokenizers,
     info,
     doctor,
