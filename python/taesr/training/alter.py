@@ -12,21 +12,23 @@ begin end; began ended; start stop; started stopped; above below; minimum maximu
 won lost; win lose; male female; men women; men's women's; largest smallest; longest shortest; can cannot;
 allow forbid; allowed forbidden; accepted rejected; supported opposed; support oppose; public private;
 internal external; rural urban; ancient modern; early late; upper lower; best worst; joined left; buy sell;
-bought sold; gained lost; winter summer; victory defeat; arrive depart; arrived departed; rise fall; rose fell;
-added removed; include exclude; included excluded; similar different; positive negative; rich poor;
+bought sold; gained lost; winter summer; victory defeat; arrive depart; arrived departed; rise fall;
+rose fell; added removed; include exclude; included excluded; similar different; positive negative; rich poor;
 """
 _PAIRS = [pair.split() for pair in " ".join(_OPPOSITES.split()).split(";") if pair.strip()]
-_OPPOSITE = {a: b for a, b in _PAIRS} | {b: a for a, b in _PAIRS}
+_OPPOSITE = {a: b for pair in _PAIRS for a, b in (pair, reversed(pair))}
 _NUMBER = re.compile(r"(?<![\w.,])\d[\d,]*(?![\w.])")
-_NAME = re.compile(r"[A-Z][\w'’-]+(?: (?:of |the |de )?[A-Z][\w'’-]+)*")
-_NOT_NAMES = frozenset(
-    "A After All Also Although An And As At Before Both But By Did Do Does During For From Had Has He Her His "
-    "How However If In It Its Many More Most No Of On One Other She Since Some The Their There These They This "
-    "Those To Under Until Was Were What When Where Which While Who Whom Whose Why With "
-    # Of days and months the numbers beside them are altered.
-    "Monday Tuesday Wednesday Thursday Friday Saturday Sunday January February March April May June July August "
-    "September October November December".split()
-)
+_NAME = re.compile(r"[A-Z][\w'\u2019-]+(?: (?:of |the |de )?[A-Z][\w'\u2019-]+)*")
+_OTHER_CAPITALS = """
+A After All Also Although An And As At Before Both But By Did Do Does During For From Had Has He Her His How
+However If In It Its Many More Most No Of On One Other She Since Some The Their There These They This Those To
+Under Until Was Were What When Where Which While Who Whom Whose Why With
+"""
+_DAYS_AND_MONTHS = """
+Monday Tuesday Wednesday Thursday Friday Saturday Sunday January February March April May June July August
+September October November December
+"""
+_NOT_NAMES = frozenset((_OTHER_CAPITALS + _DAYS_AND_MONTHS).split())
 _VERB = re.compile(r"(?<= )(did|does|do|is|are|was|were|has|have|can|could|would)(?= )")
 _NEGATED = 0.3  # share of the questions that nothing else can be done to
 

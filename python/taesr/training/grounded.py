@@ -65,7 +65,6 @@ class Example:
 
     messages: list[Message]
     kind: str
-    sources: int
 
 
 class GroundedExamples:
@@ -126,7 +125,7 @@ class GroundedExamples:
                 return None
             sources.remove(spare[-1])
         reply = f"{answer} [{sources.index(own) + 1}]" if kind == "answerable" else REFUSAL
-        return Example([*messages, {"role": "assistant", "content": reply}], kind, len(sources))
+        return Example([*messages, {"role": "assistant", "content": reply}], kind)
 
     def _kind(self, draw: random.Random) -> str:
         if draw.random() >= self.options.unanswerable:

@@ -36,7 +36,7 @@ def write_examples(
 ) -> list[Written]:
     """Write `train.jsonl` and, of articles that it has nothing of, `valid.jsonl`.
 
-    Each line is {"messages": [...], "kind": ..., "sources": n}. The files appear when they are complete.
+    Each line is {"messages": [system, user, assistant]}. The files appear when they are complete.
 
     Parameters
     ----------
@@ -94,8 +94,7 @@ def _write(path: Path, maker: GroundedExamples, count: int, progress: Progress |
                 if example is None:
                     skipped += 1
                     continue
-                record = {"messages": example.messages, "kind": example.kind, "sources": example.sources}
-                file.write(json.dumps(record, ensure_ascii=False) + "\n")
+                file.write(json.dumps({"messages": example.messages}, ensure_ascii=False) + "\n")
                 kinds[example.kind] += 1
                 if progress:
                     progress(path.name, kinds.total(), count)
