@@ -18,18 +18,25 @@ from taesr.answer.types import Statement, StatementKind
 
 SUPPORT = 0.5  # share of a statement's terms that the source it names must hold
 SUPPORT_UNNAMED = 0.8  # that a source must hold to become the source of a statement that names none
+_REPEATED, _TIMES = (
+    40,
+    3,
+)  # characters at the end of a text that goes in circles, and how often they stand in it
 
 _NUMBERS = re.compile(r"\[\s*(?:sources?\s*)?(\d+(?:\s*(?:,|;|and|&)\s*\d+)*)\s*\]", re.IGNORECASE)
 _AFTER_STOP = re.compile(r"([.!?])((?:\s*\[[^\]\n]{1,40}\])+)")
 _ENTRY = re.compile(r"\s*(?:[-*\u2022]|(\d{1,3}[.)]))\s+(?=\S)")
-_LABEL = re.compile(r"\s*(?:\*\*)?(?:answer|response)(?:\*\*)?\s*:\s*", re.IGNORECASE)
+_LABEL = re.compile(
+    r"\s*(?:\*\*)?(?:the )?(?:answer|response)(?: to (?:your|the|this) question)?(?: is)?(?:\*\*)?\s*:\s*",
+    re.IGNORECASE,
+)
 _FIGURE = re.compile(r"\d+(?:[.,]\d+)*")
 _REFUSES = re.compile(
     r"\bI(?:'m| am) (?:not (?:sure|certain|able)|unable|sorry)\b"
     r"|\bI (?:cannot|can't|can not|could not|couldn't|do not|don't) "
     r"(?:answer|find|determine|know|have (?:enough|sufficient|any))\b"
     r"|\b(?:sources?|context|passages?|documents?|text|information)\b[^.]{0,40}\b(?:do(?:es)?|is|are|did)"
-    r"(?: not|n't)\b[^.]{0,40}\b(?:answer|contain|mention|provide|say|specify|state|include|hold|give|address)"
+    r"(?: not|n't)\b[^.]{0,40}\b(?:answer|contain|mention|provide|say|specify|state|include|hold|give)"
     r"|\b(?:is|are|was|were) not (?:mentioned|stated|specified|provided|given|answered|addressed|described) "
     r"(?:in|by|anywhere)\b"
     r"|\bthere is (?:no|not enough|insufficient) (?:answer|information|mention)\b"
@@ -68,6 +75,11 @@ def refuses(text: str) -> bool:
     return bool(_REFUSES.search(first))
 
 
+def goes_in_circles(text: str) -> bool:
+    """Whether the end of `text` stands in it again and again, which small models may go on with for ever."""
+    return len(text) > _TIMES * _REPEATED and text.count(text[-_REPEATED:]) >= _TIMES
+
+
 def check(text: str, question: str, passages: Sequence[Passage]) -> Draft:
     """The statements of `text` that `passages` support."""
     if not text.strip():
@@ -76,15 +88,16 @@ def check(text: str, question: str, passages: Sequence[Passage]) -> Draft:
         return Draft((), "The language model found no answer in the sources.")
     asked = frozenset(_FIGURE.findall(question))
     sources = [_Source(passage, asked) for passage in passages]
-    statements, dropped = [], 0
+    statements: list[Statement] = []
+    dropped = 0
     for claim in _with_numbers_of_their_paragraph(list(_claims(text))):
+        if claim.kind != "code" and any(claim.text == made.text for made in statements):
+            continue
         supporting = _supporting(claim, sources)
         dropped += not supporting
         if supporting:
             span = sources[supporting[0]].span_of(claim.text)
-            statements.append(
-                Statement(claim.text, supporting, claim.kind, claim.label, span, claim.block)
-            )
+            statements.append(Statement(claim.text, supporting, claim.kind, claim.label, span, claim.block))
     if not statements:
         return Draft((), "What the language model wrote is not supported by the sources.")
     left_out = f"{dropped} statement{'s' * (dropped > 1)} that no source supports left out."

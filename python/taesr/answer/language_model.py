@@ -5,7 +5,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from typing import Protocol
 
-from taesr.answer.draft import Draft, check
+from taesr.answer.draft import Draft, check, goes_in_circles
 from taesr.answer.passages import Passage
 from taesr.answer.prompt import Message, build_messages
 from taesr.answer.types import Statement
@@ -54,13 +54,8 @@ class ModelGenerator:
 
     def generate(self, question: str, passages: Sequence[Passage], *, max_statements: int) -> list[Statement]:
         """All of `stream` at once, without the reason of an empty answer."""
-        drafting = self.stream(question, passages, max_statements=max_statements)
-        while True:
-            try:
-                next(drafting)
-            except StopIteration as end:
-                draft: Draft = end.value
-                return list(draft.statements)
+        draft, _ = collect(self.stream(question, passages, max_statements=max_statements))
+        return list(draft.statements)
 
     def stream(self, question: str, passages: Sequence[Passage], *, max_statements: int) -> Drafting:
         """Pieces of the text as the model writes it, and the draft that the checks leave of it."""
@@ -73,6 +68,8 @@ class ModelGenerator:
             for piece in text:
                 pieces.append(piece)
                 yield piece
+                if goes_in_circles("".join(pieces)):
+                    break
         finally:
             close = getattr(text, "close", None)
             if close is not None:
@@ -109,6 +106,17 @@ class ModelGenerator:
                 )
             given[0] = replace(given[0], units=units[: len(units) // 2])
         return given
+
+
+def collect(drafting: Drafting) -> tuple[Draft, str]:
+    """A drafting's draft, and the text that it comes from."""
+    pieces: list[str] = []
+    while True:
+        try:
+            pieces.append(next(drafting))
+        except StopIteration as end:
+            draft: Draft = end.value
+            return draft, "".join(pieces)
 
 
 def _first(statements: Sequence[Statement], limit: int) -> tuple[Statement, ...]:
