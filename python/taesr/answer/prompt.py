@@ -37,8 +37,8 @@ def quoted(passage: Passage) -> str:
     """A passage's headings and, behind `> ` on every line, its text without what is no part of it.
 
     Markup, hidden text and sentences that speak to language models are left out as they are in answers;
-    bracketed numbers become `(n)`. So nothing in a document can look like a source number, a source's
-    end or another turn of the conversation.
+    bracketed numbers outside of code become `(n)`. So nothing in a document can look like a source
+    number, a source's end or another turn of the conversation.
     """
     lines: list[str] = []
     for (kind, _), run in groupby(passage.units, key=lambda unit: (unit.kind, unit.block)):

@@ -26,9 +26,10 @@ class NearParagraphs:
         self._size = len(texts)
         self._postings: dict[str, tuple[npt.NDArray[np.intp], npt.NDArray[np.float32]]] = {}
         for term, entries in postings.items():
-            rows, times = (np.array(column) for column in zip(*entries, strict=True))
+            columns = np.array(entries)
+            rows, counted = columns[:, 0], columns[:, 1]
             idf = math.log1p((len(texts) - len(rows) + 0.5) / (len(rows) + 0.5))
-            weights = (idf * times * (_K1 + 1) / (times + norm[rows])).astype(np.float32)
+            weights = (idf * counted * (_K1 + 1) / (counted + norm[rows])).astype(np.float32)
             self._postings[term] = (rows, weights)
 
     def find(self, question: str, count: int, *, title_of: Callable[[int], str], prefer: str) -> list[int]:
