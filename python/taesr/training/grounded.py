@@ -42,8 +42,8 @@ class GroundedOptions:
     """
 
     unanswerable: float = 0.3
-    altered: float = 0.6
-    elsewhere: float = 0.15
+    altered: float = 0.75
+    elsewhere: float = 0.1
     alone: float = 0.4
     max_sources: int = 4
     max_tokens: int = 980
@@ -116,7 +116,8 @@ class GroundedExamples:
         wanted = (
             1 if draw.random() < self.options.alone else draw.randint(2, max(2, self.options.max_sources))
         )
-        sources = self._sources(text, own, answer, kind, wanted, draw)
+        added = set(normalise(text).split()) - set(normalise(question.text).split())
+        sources = self._sources(text, own, answer, kind, wanted, draw, added)
         if not sources:
             return None
         while self._count(messages := self._ask(text, sources)) > self.options.max_tokens:
@@ -136,14 +137,24 @@ class GroundedExamples:
         return "elsewhere" if where < self.options.altered + self.options.elsewhere else "near"
 
     def _sources(
-        self, question: str, own: int, answer: str, kind: str, wanted: int, draw: random.Random
+        self,
+        question: str,
+        own: int,
+        answer: str,
+        kind: str,
+        wanted: int,
+        draw: random.Random,
+        added: set[str],
     ) -> list[int]:
-        """Paragraphs in random order; of all but an answerable question's own, none holds the answer."""
+        """Paragraphs in random order; of all but an answerable question's own, none holds the answer.
+
+        Nor do those beside an altered question's own hold what was `added`: they might answer it.
+        """
         title = self._paragraphs[own].title
-        found = [
-            n for n in self._near.find(question, _CANDIDATES, title_of=self._title, prefer=title) if n != own
-        ]
-        found = [n for n in found if not self._holds(n, answer)]
+        near = self._near.find(question, _CANDIDATES, title_of=self._title, prefer=title)
+        found = [n for n in near if n != own and not self._holds(n, answer)]
+        if added:
+            found = [n for n in found if not added <= set(self._words[n].split())]
         same = [n for n in found if self._title(n) == title][:_NEAR]
         other = [n for n in found if self._title(n) != title][:_NEAR]
         if kind == "elsewhere":

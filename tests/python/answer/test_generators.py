@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 from tests.python import small_gguf
+from tests.python.decoder import reference_decoder
 from writing import Told, passage
 
 import taesr
@@ -176,6 +177,12 @@ def test_a_small_decoder_answers_through_the_engine(
 def test_a_local_models_context_is_no_longer_than_its_positions(tmp_path: Path) -> None:
     file = small_gguf.write(tmp_path / "small.gguf", positions=300)
     assert LocalModel.load(file, 2048).context_tokens == 300
+
+
+def test_a_model_without_a_tokenizer_is_refused_when_it_is_loaded(tmp_path: Path) -> None:
+    folder = reference_decoder.save(reference_decoder.random_weights(6), tmp_path / "m")
+    with pytest.raises(InvalidArgument, match=r"m cannot answer questions: this model has no tokenizer"):
+        create_generator("mor", GeneratorOptions(model=str(folder)))
 
 
 def test_missing_models_say_how_to_get_them(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

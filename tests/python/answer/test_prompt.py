@@ -1,6 +1,5 @@
 """The prompt: what language models read, and what documents cannot make of it."""
 
-
 import re
 
 import pytest
