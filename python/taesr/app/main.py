@@ -129,7 +129,7 @@ def wait(exchange: Exchange, number: int) -> None:
     slot = st.empty()
     with slot.container(), st.spinner("Reading", show_time=False):
         text, offered, shown = st.empty(), st.empty(), ""
-        while not exchange.job.done():
+        while not exchange.finished:
             if exchange.writing.text != shown:
                 if not shown:
                     offered.button("Stop", key=f"stop-{number}", on_click=exchange.writing.stop)

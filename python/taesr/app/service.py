@@ -54,6 +54,9 @@ class Reply:
     error: str = ""
 
 
+_STOPPED = Reply(None, error="Stopped before the answer was complete.")
+
+
 class Writing:
     """The text of an answer while a worker writes it; pages read it, and may stop it."""
 
@@ -80,9 +83,14 @@ class Exchange:
     writing: Writing = field(default_factory=Writing)
 
     @property
+    def finished(self) -> bool:
+        """Whether `reply` has no need to wait."""
+        return self.writing.stopped or self.job.done()
+
+    @property
     def reply(self) -> Reply:
-        """Waits for the reply."""
-        return self.job.result()
+        """Waits for the reply, unless it was stopped: the worker may notice that only at its next word."""
+        return _STOPPED if self.writing.stopped else self.job.result()
 
 
 @dataclass
@@ -136,7 +144,7 @@ class Service:
                 writing.text += piece
                 if writing.stopped:
                     stream.close()
-                    return Reply(None, error="Stopped before the answer was complete.")
+                    return _STOPPED
             answer = stream.answer
             hits = self.collection.search(
                 question, k=settings.k, mode=settings.mode, depth=settings.depth
