@@ -8,11 +8,8 @@ from typing import Any
 
 from taesr.answer.prompt import Message
 from taesr.errors import FormatError, IoError
+from taesr.packages import INSTALL_LLAMA_CPP
 
-# Wheels are rare and a build for the machine that compiles may not run on this one.
-INSTALL = (
-    'CMAKE_ARGS="-DGGML_NATIVE=OFF -DGGML_AVX2=ON -DGGML_FMA=ON -DGGML_F16C=ON" pip install llama-cpp-python'
-)
 _PER_MESSAGE = 12  # tokens of a template around a message, at most
 
 
@@ -35,7 +32,7 @@ class LlamaCppModel:
         except ImportError as error:
             raise IoError(
                 f'the generator "llama-cpp" needs the package llama-cpp-python ({error}); install it with: '
-                f"{INSTALL}"
+                f"{INSTALL_LLAMA_CPP}"
             ) from None
         if not path.is_file():
             raise IoError(f"language model {path} does not exist; give a GGUF file")

