@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Protocol, runtime_checkable
 
 from taesr.answer.extractive import ExtractiveGenerator
-from taesr.answer.language_model import Drafting, ModelGenerator
+from taesr.answer.language_model import Drafting, LanguageModel, ModelGenerator
 from taesr.answer.passages import Passage
 from taesr.answer.types import Statement
 from taesr.errors import InvalidArgument
@@ -53,7 +53,7 @@ class GeneratorOptions:
     context_tokens
         Most tokens of prompt and answer together; None for what suits the model.
     max_tokens
-        Of the answer.
+        Of the answer; None for 128 with mor, whose context is short, and 256 with the others.
     timeout
         openai: seconds without text after which the reply counts as lost.
     """
@@ -62,13 +62,13 @@ class GeneratorOptions:
     url: str | None = None
     key_variable: str = "OPENAI_API_KEY"
     context_tokens: int | None = None
-    max_tokens: int = 256
+    max_tokens: int | None = None
     timeout: float = 60.0
 
     def __post_init__(self) -> None:
         if self.context_tokens is not None and self.context_tokens < 256:
             raise InvalidArgument(f"context_tokens is {self.context_tokens}; allowed: from 256 on")
-        if self.max_tokens < 1:
+        if self.max_tokens is not None and self.max_tokens < 1:
             raise InvalidArgument(f"max_tokens is {self.max_tokens}; allowed: from 1 on")
         if not 0 < self.timeout <= 3600:
             raise InvalidArgument(f"timeout is {self.timeout} s; allowed: above 0, up to 3600")
@@ -84,9 +84,7 @@ def _smollm2(options: GeneratorOptions) -> Generator:
 
     _refuse("smollm2", options, "url")
     path = Path(options.model) if options.model else find_smollm2()
-    return ModelGenerator(
-        LocalModel.load(path, options.context_tokens or 2048), max_tokens=options.max_tokens
-    )
+    return _generator(LocalModel.load(path, options.context_tokens or 2048), options)
 
 
 def _mor(options: GeneratorOptions) -> Generator:
@@ -94,11 +92,8 @@ def _mor(options: GeneratorOptions) -> Generator:
 
     _refuse("mor", options, "url")
     path = Path(options.model) if options.model else find_mor()
-    # What it was fine-tuned on, though its positions go further.
-    return ModelGenerator(
-        LocalModel.load(path, options.context_tokens or 1024),
-        max_tokens=min(options.max_tokens, 128) if options.context_tokens is None else options.max_tokens,
-    )
+    # Its positions go further than the prompts that it was fine-tuned on.
+    return _generator(LocalModel.load(path, options.context_tokens or 1024), options, max_tokens=128)
 
 
 def _openai(options: GeneratorOptions) -> Generator:
@@ -118,7 +113,7 @@ def _openai(options: GeneratorOptions) -> Generator:
         context_tokens=options.context_tokens or 8192,
         timeout=options.timeout,
     )
-    return ModelGenerator(model, max_tokens=options.max_tokens)
+    return _generator(model, options)
 
 
 def _llama_cpp(options: GeneratorOptions) -> Generator:
@@ -127,7 +122,11 @@ def _llama_cpp(options: GeneratorOptions) -> Generator:
 
     _refuse("llama-cpp", options, "url")
     path = Path(options.model) if options.model else find_smollm2()
-    return ModelGenerator(LlamaCppModel(path, options.context_tokens or 4096), max_tokens=options.max_tokens)
+    return _generator(LlamaCppModel(path, options.context_tokens or 4096), options)
+
+
+def _generator(model: LanguageModel, options: GeneratorOptions, *, max_tokens: int = 256) -> ModelGenerator:
+    return ModelGenerator(model, max_tokens=options.max_tokens or max_tokens)
 
 
 def _refuse(name: str, options: GeneratorOptions, *fields: str) -> None:

@@ -11,6 +11,8 @@ from taesr.answer.prompt import Message, build_messages
 from taesr.answer.types import Statement
 from taesr.errors import InvalidArgument
 
+_LOOKED_AT = 2000  # characters at the end of a text that may go in circles
+
 Drafting = Coroutine[str, None, Draft]  # yields pieces of text, returns the checked draft
 
 
@@ -62,31 +64,34 @@ class ModelGenerator:
         if not passages:
             return Draft((), "There are no sources.")
         given = self.fit(question, passages)
-        pieces: list[str] = []
-        text = self.model.stream(build_messages(question, given), max_tokens=self.max_tokens)
+        text = ""
+        pieces = self.model.stream(build_messages(question, given), max_tokens=self.max_tokens)
         try:
-            for piece in text:
-                pieces.append(piece)
+            for piece in pieces:
+                text += piece
                 yield piece
-                if goes_in_circles("".join(pieces)):
+                if goes_in_circles(text[-_LOOKED_AT:]):
                     break
         finally:
-            close = getattr(text, "close", None)
+            close = getattr(pieces, "close", None)
             if close is not None:
                 close()
-        draft = check("".join(pieces), question, given)
+        draft = check(text, question, given)
         kept = _first(draft.statements, max_statements)
         notes = list(draft.notes)
         if len(kept) < len(draft.statements):
             notes.append(f"Cut after {max_statements} statement{'s' * (max_statements > 1)}.")
+        return replace(draft, statements=kept, notes=(*notes, *self._left_out(given, passages)))
+
+    def _left_out(self, given: Sequence[Passage], passages: Sequence[Passage]) -> list[str]:
+        """What a reader should know of the passages that the model was not given."""
+        because = f"the model reads {self.model.context_tokens:,} tokens at once."
+        notes = []
         if len(given) < len(passages):
-            notes.append(
-                f"{len(passages) - len(given)} of {len(passages)} passages left out: the model reads "
-                f"{self.model.context_tokens:,} tokens at once."
-            )
-        elif given[-1].units != passages[-1].units:
-            notes.append(f"The passage cut: the model reads {self.model.context_tokens:,} tokens at once.")
-        return replace(draft, statements=kept, notes=tuple(notes))
+            notes.append(f"{len(passages) - len(given)} of {len(passages)} passages left out: {because}")
+        if given[0].units != passages[0].units:
+            notes.append(f"The best passage was cut: {because}")
+        return notes
 
     def fit(self, question: str, passages: Sequence[Passage]) -> list[Passage]:
         """The first passages, which are the most relevant, that fit the context beside the answer.

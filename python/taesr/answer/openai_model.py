@@ -137,9 +137,9 @@ class OpenAIModel:
                 piece, ended = self._parse_event(data)
                 finished = finished or ended
                 if piece:
-                    last = time.monotonic()
                     length += len(piece)
                     yield piece
+                    last = time.monotonic()
             # A server that only sends signs of life is silent all the same.
             if time.monotonic() - last > self._timeout:
                 raise self._silent()

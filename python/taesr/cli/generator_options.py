@@ -44,7 +44,10 @@ def add(parser: argparse.ArgumentParser) -> None:
         help="most tokens of prompt and answer (default: what suits the model)",
     )
     group.add_argument(
-        "--generator-max-tokens", type=options.positive, metavar="N", help="of the answer (default: 256)"
+        "--generator-max-tokens",
+        type=options.positive,
+        metavar="N",
+        help="of the answer (default: 128 for mor, else 256)",
     )
     group.add_argument(
         "--generator-timeout",

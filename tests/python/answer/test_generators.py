@@ -126,7 +126,7 @@ def test_a_passage_that_is_too_long_alone_is_cut_with_a_note() -> None:
         )
     )
     assert model.count_tokens(model.asked[0]) + 64 <= 256
-    assert draft.notes == ("The passage cut: the model reads 256 tokens at once.",)
+    assert draft.notes == ("The best passage was cut: the model reads 256 tokens at once.",)
 
 
 def test_a_question_that_leaves_no_room_for_a_source_is_an_error() -> None:
