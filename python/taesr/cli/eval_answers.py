@@ -19,7 +19,7 @@ def register(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") ->
     parser = commands.add_parser(
         "eval-answers",
         help="measure answers and refusals on questions in SQuAD's manner",
-        description="Asks a generator questions with their own paragraph as the source: F1 and exact match "
+        description="Asks a generator questions with their own paragraph as a source: F1 and exact match "
         "(SQuAD's) where the paragraph answers, and how often it refuses where it does and does not.",
         allow_abbrev=False,
     )
@@ -34,6 +34,13 @@ def register(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") ->
     )
     parser.add_argument(
         "--unanswerable", type=options.count, metavar="N", help="questions without one (default: all)"
+    )
+    parser.add_argument(
+        "--sources",
+        type=options.positive,
+        default=1,
+        metavar="N",
+        help="paragraphs that a question comes with: its own and the nearest without the answer (default: 1)",
     )
     parser.add_argument("--seed", type=int, default=0, metavar="N", help="of the choice (default: 0)")
     parser.add_argument("--trials", type=Path, metavar="F.jsonl", help="write every question and answer here")
@@ -56,6 +63,7 @@ def run(arguments: argparse.Namespace) -> int:
             paragraphs,
             answerable=arguments.answerable,
             unanswerable=arguments.unanswerable,
+            sources=arguments.sources,
             seed=arguments.seed,
             progress=progress.update,
             on_trial=trials.append,
@@ -69,6 +77,7 @@ def run(arguments: argparse.Namespace) -> int:
         f"answerable    {quality.answerable:>6}   F1 {quality.f1:.1%}   exact match {quality.exact_match:.1%}"
     )
     print(f"              {'':>6}   F1 of the text before checks {quality.text_f1:.1%}")
+    print(f"              {'':>6}   answers that name the right source {quality.right_source:.1%}")
     print(f"              {'':>6}   refused {quality.refused_answerable:.1%}")
     print(f"unanswerable  {quality.unanswerable:>6}   refused {quality.refused_unanswerable:.1%}")
     print(f"{quality.seconds:.2f} s a question")

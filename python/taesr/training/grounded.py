@@ -13,9 +13,9 @@ from dataclasses import dataclass
 from taesr.answer.passages import Passage
 from taesr.answer.prompt import REFUSAL, Message, build_messages, quoted
 from taesr.errors import InvalidArgument
+from taesr.evaluation.near import NearParagraphs
 from taesr.evaluation.squad import Paragraph, normalise
 from taesr.training.alter import Alterations
-from taesr.training.near import NearParagraphs
 
 CountTokens = Callable[[Sequence[Message]], int]
 _NEAR, _CANDIDATES = 6, 24  # of a kind that sources are drawn from; of those that retrieval looks at

@@ -62,6 +62,32 @@ def test_figures_of_a_model_whose_answers_are_known() -> None:
     assert steps[-1] == ("questions", 40, 40)
 
 
+class Copying(Knowing):
+    """A model that names the first source, whatever the question."""
+
+    def stream(self, messages: Sequence[Message], *, max_tokens: int) -> Iterator[str]:
+        yield "The works in Corby made it [1]"
+
+
+def test_sources_beside_the_right_one_do_not_hold_the_answer_and_the_named_one_counts() -> None:
+    seen: list[list[str]] = []
+
+    class Watching(Copying):
+        def stream(self, messages: Sequence[Message], *, max_tokens: int) -> Iterator[str]:
+            seen.append(re.findall(r"^> .* lamp (\d+) in", messages[1]["content"], re.MULTILINE))
+            return super().stream(messages, max_tokens=max_tokens)
+
+    trials: list[Trial] = []
+    quality = evaluate_answers(ModelGenerator(Watching()), PARAGRAPHS, sources=3, on_trial=trials.append)
+    assert all(len(set(lamps)) == 3 for lamps in seen)
+    for trial, lamps in zip(trials, seen, strict=True):
+        own = re.findall(r"\d+", trial.question)[0]
+        assert own in lamps
+        assert trial.right_source == (lamps[0] == own)
+    assert 0.1 < quality.right_source < 0.6
+    assert evaluate_answers(ModelGenerator(Copying()), PARAGRAPHS).right_source == 1
+
+
 def test_extraction_answers_everything_with_a_sentence() -> None:
     quality = evaluate_answers(ExtractiveGenerator(), PARAGRAPHS, answerable=5, unanswerable=5)
     assert (quality.answerable, quality.unanswerable) == (5, 5)

@@ -13,11 +13,11 @@ import squad_files
 from taesr.answer.draft import check, refuses
 from taesr.answer.prompt import REFUSAL, SYSTEM, Message
 from taesr.errors import InvalidArgument, IoError
+from taesr.evaluation.near import NearParagraphs
 from taesr.evaluation.squad import Paragraph, Question, normalise, read_squad
 from taesr.training.alter import Alterations
 from taesr.training.grounded import Example, GroundedExamples, GroundedOptions
 from taesr.training.grounded_files import split_articles, write_examples
-from taesr.training.near import NearParagraphs
 
 SOURCE = re.compile(r"^\[(\d)\] (.*)\n> (.*)$", re.MULTILINE)
 
