@@ -31,14 +31,18 @@ _LABEL = re.compile(
     re.IGNORECASE,
 )
 _FIGURE = re.compile(r"\d+(?:[.,]\d+)*")
+_SOURCES = (
+    r"(?:the|this|these|those|any|no|your)(?: \w+){0,2} "
+    r"(?:sources?|context|passages?|documents?|text|information)"
+)
 _REFUSES = re.compile(
     r"\bI(?:'m| am) (?:not (?:sure|certain|able)|unable|sorry)\b"
     r"|\bI (?:cannot|can't|can not|could not|couldn't|do not|don't) "
     r"(?:answer|find|determine|know|have (?:enough|sufficient|any))\b"
-    r"|\b(?:sources?|context|passages?|documents?|text|information)\b[^.]{0,40}\b(?:do(?:es)?|is|are|did)"
-    r"(?: not|n't)\b[^.]{0,40}\b(?:answer|contain|mention|provide|say|specify|state|include|hold|give)"
+    rf"|\b{_SOURCES}\b[^.]{{0,40}}\b(?:do(?:es)?|is|are|did)(?: not|n't)\b[^.]{{0,40}}"
+    r"\b(?:answer|contain|mention|provide|say|specify|state|include|hold|give)"
     r"|\b(?:is|are|was|were) not (?:mentioned|stated|specified|provided|given|answered|addressed|described) "
-    r"(?:in|by|anywhere)\b"
+    rf"(?:anywhere|(?:in|by) {_SOURCES})\b"
     r"|\bthere is (?:no|not enough|insufficient) (?:answer|information|mention)\b"
     r"|\bcannot be (?:answered|determined)\b",
     re.IGNORECASE,

@@ -144,6 +144,8 @@ def test_refusals_are_recognised(text: str) -> None:
         "Hold the red button [1]. The sources do not say for how long.",
         "If you are not sure, keep the receipt [2].",
         "The warranty is not limited to the lamp [2].",
+        "The vaccine is not given in the first month [1].",
+        "Text messages do not include tax [1].",
         "Do not hold the button longer than ten seconds [1].",
     ],
 )
