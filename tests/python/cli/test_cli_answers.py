@@ -8,7 +8,8 @@ import pytest
 from fake_library import Run
 from tests.python import small_gguf
 
-from taesr.cli import live
+from taesr.answer import generator_names
+from taesr.cli import generator_options, live
 
 PARAGRAPH = {
     "title": "Lamp",
@@ -92,6 +93,10 @@ def test_what_is_missing_is_one_line(
 )
 def test_wrong_options_of_the_generator_are_wrong_usage(run: Run, arguments: list[str]) -> None:
     assert run("ask", "x", "--collection", "kb", *arguments).code == 2
+
+
+def test_the_command_line_knows_all_generators() -> None:
+    assert list(generator_options.NAMES) == generator_names()
 
 
 class Terminal(io.StringIO):
