@@ -1,21 +1,64 @@
 """The support bot: a question in, an answer with sources or "I'm not sure" out."""
 
 import time
+from collections.abc import Generator as Coroutine
+from collections.abc import Iterator
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from taesr.answer.compose import citation, cite, not_sure, render
 from taesr.answer.confidence import ConfidenceModel, default_model, features
+from taesr.answer.draft import Draft
 from taesr.answer.evidence import Evidence, read
-from taesr.answer.generator import Generator, create_generator
+from taesr.answer.generator import Generator, StreamingGenerator, create_generator
+from taesr.answer.language_model import Drafting
 from taesr.answer.types import Answer, AnswerOptions
-from taesr.errors import InvalidArgument
+from taesr.errors import Error, InvalidArgument
 
 if TYPE_CHECKING:
     from taesr.collection import Collection, SearchResult
 
 MAX_QUESTION = 8000  # characters
 POOL = 24  # hits retrieved for one question; beside those read, they show which words are rare
+
+
+_NOTHING_CLEAR = "Nothing that was found clearly answers this question."
+
+Answering = Coroutine[str, None, Answer]
+
+
+class AnswerStream:
+    """An answer on its way: iterate for the pieces of text as a language model writes them.
+
+    They are a draft. `answer` is what the checks leave of it, or that the bot is not sure.
+    """
+
+    def __init__(self, work: Answering) -> None:
+        self._work = work
+        self._answer: Answer | None = None
+
+    def __iter__(self) -> Iterator[str]:
+        return self
+
+    def __next__(self) -> str:
+        try:
+            return next(self._work)
+        except StopIteration as end:
+            self._answer = end.value if self._answer is None else self._answer
+            raise
+
+    @property
+    def answer(self) -> Answer:
+        """The answer; waits for it. Raises Error after `close`."""
+        for _ in self:
+            pass
+        if self._answer is None:
+            raise Error("the answer was cancelled before it was complete; ask again")
+        return self._answer
+
+    def close(self) -> None:
+        """End the work."""
+        self._work.close()
 
 
 class SupportBot:
@@ -26,7 +69,8 @@ class SupportBot:
     collection
         An open `taesr.Collection`.
     generator
-        What writes the answer; None for extraction in the documents' own words.
+        What writes the answer, of `create_generator` or your own; None for extraction in the documents'
+        own words.
     options
         See `AnswerOptions`.
     confidence
@@ -59,8 +103,17 @@ class SupportBot:
         InvalidArgument
             The question is empty, too long or not valid Unicode.
         """
+        return self.stream(question).answer
+
+    def stream(self, question: str) -> AnswerStream:
+        """The same with the text while it is written; the work begins with the first piece asked for.
+
+        Raises InvalidArgument at once, and what the generator raises on the way.
+        """
+        return AnswerStream(self._run(_checked(question)))
+
+    def _run(self, question: str) -> Answering:
         begin = time.perf_counter()
-        question = _checked(question)
         options = self.options
         result = self.collection.search(
             question,
@@ -73,7 +126,7 @@ class SupportBot:
         searched = time.perf_counter()
         evidence = read(question, result.hits, self.collection.encoder, k=options.k)
         was_read = time.perf_counter()
-        answer = self._answer(question, result, evidence)
+        answer = yield from self._answer(question, result, evidence)
         end = time.perf_counter()
         timings = {
             "encode": result.timings["encode"],
@@ -84,31 +137,37 @@ class SupportBot:
         }
         return replace(answer, timings=timings)
 
-    def _answer(self, question: str, result: "SearchResult", evidence: Evidence) -> Answer:
+    def _answer(self, question: str, result: "SearchResult", evidence: Evidence) -> Answering:
         if not result.hits:
             return _unsure("Nothing in the collection matches this question.", result, evidence, 0.0, 0)
         if not evidence.weights:
             return _unsure("This question has no word to search for.", result, evidence, 0.0, 0)
         probability = self.confidence.probability(features(result.hits, evidence))
-        if probability >= self.options.min_confidence:
-            statements, citations = cite(
-                self.generator.generate(
-                    question, evidence.passages, max_statements=self.options.max_statements
-                ),
-                evidence.passages,
-            )
-            if statements:
-                return Answer(
-                    render(statements),
-                    True,
-                    tuple(citations),
-                    {},
-                    result.depth,
-                    probability,
-                    tuple(statements),
-                )
-        reason = "Nothing that was found clearly answers this question."
-        return _unsure(reason, result, evidence, probability, self.options.max_sources)
+        if probability < self.options.min_confidence:  # nothing is generated then
+            return _unsure(_NOTHING_CLEAR, result, evidence, probability, self.options.max_sources)
+        draft = yield from self._draft(question, evidence)
+        statements, citations = cite(draft.statements, evidence.passages)
+        if not statements:
+            reason = draft.reason or _NOTHING_CLEAR
+            unsure = _unsure(reason, result, evidence, probability, self.options.max_sources)
+            return replace(unsure, notes=draft.notes)
+        return Answer(
+            render(statements),
+            True,
+            tuple(citations),
+            {},
+            result.depth,
+            probability,
+            tuple(statements),
+            draft.notes,
+        )
+
+    def _draft(self, question: str, evidence: Evidence) -> Drafting:
+        limit = self.options.max_statements
+        if isinstance(self.generator, StreamingGenerator):
+            return (yield from self.generator.stream(question, evidence.passages, max_statements=limit))
+        made = self.generator.generate(question, evidence.passages, max_statements=limit)
+        return Draft(tuple(made))
 
 
 def _unsure(

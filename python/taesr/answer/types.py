@@ -23,7 +23,8 @@ class Statement:
     kind, label
         What it is, and for a step its number as the document has it (`2.`).
     span
-        Characters of the first source's text that it quotes; None for words of the generator's own.
+        Characters of the first source's text that it quotes, or that it rests on where a language model
+        wrote it; None when there are none.
     block
         Statements of one paragraph or list share it.
     """
@@ -88,6 +89,9 @@ class Answer:
         Recursions used for the question.
     statements
         The answer in parts, for display.
+    notes
+        Sentences on what was left out on the way to the answer, such as passages that a language model
+        had no room for.
     """
 
     answer: str
@@ -97,6 +101,7 @@ class Answer:
     depth: int
     confidence: float
     statements: tuple[Statement, ...] = ()
+    notes: tuple[str, ...] = ()
 
     def to_dict(self) -> dict[str, Any]:
         """Values for one JSON document, as `taesr ask --json` prints it."""
@@ -118,6 +123,7 @@ class Answer:
                 for c in self.citations
             ],
             "depth": self.depth,
+            "notes": list(self.notes),
             "timings": {name: round(value, 3) for name, value in self.timings.items()},
         }
 

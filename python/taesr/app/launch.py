@@ -2,12 +2,14 @@
 
 import importlib.metadata
 import ipaddress
+import json
 import os
 import re
 import socket
 import sys
+from collections.abc import Mapping
 from pathlib import Path
-from typing import NoReturn
+from typing import Any, NoReturn
 
 from taesr.errors import InvalidArgument, IoError
 
@@ -16,7 +18,14 @@ _STREAMLIT_VERSION = (1, 59)
 _MIN_PASSWORD = 12
 
 
-def run(collection: Path, *, port: int = 8501, host: str = "127.0.0.1") -> NoReturn:
+def run(
+    collection: Path,
+    *,
+    port: int = 8501,
+    host: str = "127.0.0.1",
+    generator: str = "extractive",
+    generator_options: Mapping[str, Any] | None = None,
+) -> NoReturn:
     """Serve a chat over `collection` until it is stopped with Ctrl-C.
 
     Does not return: this process becomes the web server.
@@ -29,6 +38,9 @@ def run(collection: Path, *, port: int = 8501, host: str = "127.0.0.1") -> NoRet
         Where to listen. By default only programs on this computer can connect. Any other host needs
         a password of at least 12 characters in the environment variable TAESR_APP_PASSWORD, which
         the app then asks for.
+    generator, generator_options
+        What writes answers, as `taesr.answer.create_generator` takes it, and the fields of its
+        `GeneratorOptions`. Visitors can switch to extractive answers.
 
     Raises
     ------
@@ -46,6 +58,8 @@ def run(collection: Path, *, port: int = 8501, host: str = "127.0.0.1") -> NoRet
     print(f"The chat is at http://{_in_url(host)}:{port} - stop it with Ctrl-C.", flush=True)
     # The process becomes the server, so that whatever stops it stops the server and leaves nothing behind.
     arguments = command(collection, port=port, host=host)
+    if generator != "extractive":
+        arguments.append(json.dumps([generator, dict(generator_options or {})]))
     os.execv(arguments[0], arguments)
 
 

@@ -1,6 +1,8 @@
-"""The app's page. Run by `taesr.app.run`, with the collection's folder as its argument."""
+"""The app's page. `taesr.app.run` runs it with a collection's folder and perhaps a generator as arguments."""
 
+import json
 import sys
+import time
 from pathlib import Path
 
 import streamlit as st
@@ -20,12 +22,14 @@ from taesr.errors import Error
 
 HERE = Path(__file__).parent
 MAX_DOCUMENT = 200_000  # characters of a document shown
+REDRAW = 0.1  # seconds between two looks at an answer that is being written
 
 
 @st.cache_resource(show_spinner="Opening the collection")
-def service(path: str) -> Service:
-    """The one collection that all visitors share."""
-    return open_service(Path(path))
+def service(path: str, generator: str) -> Service:
+    """The one collection that all visitors share; `generator` is JSON of its name and options."""
+    name, options = json.loads(generator)
+    return open_service(Path(path), name, options)
 
 
 def main() -> None:
@@ -37,7 +41,7 @@ def main() -> None:
         ask_for_password()
         return
     try:
-        shared = service(sys.argv[1])
+        shared = service(sys.argv[1], sys.argv[2] if len(sys.argv) > 2 else '["extractive", {}]')
     except Error as error:
         st.html(render.error_html(str(error)))
         return
@@ -71,6 +75,8 @@ def sidebar(shared: Service, conversation: Conversation) -> tuple[Settings, bool
         k = st.slider("Passages to read", 1, 12, Settings.k)
         mode = st.segmented_control("Search mode", Settings.modes, default=Settings.mode)
         depth = st.segmented_control("Depth", Settings.depths, default=Settings.depth)
+        names = list(shared.generators)
+        generator = st.selectbox("Answers by", names) if len(names) > 1 else names[0]
         show_retrieval = st.toggle(
             "Show retrieval", help="Rank and score by search head, and where the time went"
         )
@@ -78,7 +84,10 @@ def sidebar(shared: Service, conversation: Conversation) -> tuple[Settings, bool
         if st.button("New conversation", icon=":material/refresh:", disabled=not conversation.exchanges):
             conversation.exchanges.clear()
             st.rerun()
-    return Settings(k=k, mode=mode or Settings.mode, depth=depth or Settings.depth), show_retrieval
+    settings = Settings(
+        k=k, mode=mode or Settings.mode, depth=depth or Settings.depth, generator=generator or names[0]
+    )
+    return settings, show_retrieval
 
 
 def welcome(shared: Service) -> str | None:
@@ -101,16 +110,33 @@ def draw(shared: Service, exchange: Exchange, number: int, *, show_retrieval: bo
     with st.chat_message("user", avatar=":material/person:"):
         st.html(render.question_html(exchange.question))
     with st.chat_message("assistant", avatar=":material/menu_book:"):
-        with st.spinner("Reading", show_time=False):
-            reply = exchange.reply
+        wait(exchange, number)
+        reply = exchange.reply
         if reply.answer is None:
             st.html(render.error_html(reply.error))
             return
         st.html(render.answer_html(reply.answer))
         sources(shared, reply.answer, number)
+        for remark in reply.answer.notes:
+            st.html(render.note_html(remark))
         st.html(render.cost_html(reply.answer))
         if show_retrieval:
             st.html(render.retrieval_html(reply.hits, reply.answer.timings))
+
+
+def wait(exchange: Exchange, number: int) -> None:
+    """Show the text of an answer while it is written, until it is complete."""
+    slot = st.empty()
+    with slot.container(), st.spinner("Reading", show_time=False):
+        text, offered, shown = st.empty(), st.empty(), ""
+        while not exchange.finished:
+            if exchange.writing.text != shown:
+                if not shown:
+                    offered.button("Stop", key=f"stop-{number}", on_click=exchange.writing.stop)
+                shown = exchange.writing.text
+                text.html(render.draft_html(shown))
+            time.sleep(REDRAW)
+    slot.empty()
 
 
 def sources(shared: Service, answer: Answer, number: int) -> None:

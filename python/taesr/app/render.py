@@ -45,6 +45,16 @@ def answer_html(answer: Answer) -> str:
     return f'<div class="answer">{"".join(parts)}</div>'
 
 
+def draft_html(text: str) -> str:
+    """What a language model has written so far, before it is checked."""
+    return f'<div class="draft">{_lines(text)}</div>'
+
+
+def note_html(note: str) -> str:
+    """What was left out on the way to an answer."""
+    return f'<div class="cost">{escape(note)}</div>'
+
+
 def _run_html(kind: str, run: Sequence[Statement]) -> str:
     if kind == "code":
         return "".join(f"<pre><code>{escape(s.text)}</code></pre>" for s in run)

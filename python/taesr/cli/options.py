@@ -54,6 +54,17 @@ def count(text: str) -> int:
     return 0 if text.strip() == "0" else positive(text)
 
 
+def seconds(text: str) -> float:
+    """Parse a time above 0, in seconds."""
+    try:
+        number = float(text)
+    except ValueError:
+        number = math.nan
+    if not 0 < number <= 3600:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a number of seconds above 0, up to 3600")
+    return number
+
+
 def share(text: str) -> float:
     """Parse a number from 0 to 1."""
     try:

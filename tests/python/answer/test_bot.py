@@ -147,9 +147,9 @@ def test_the_threshold_decides(knowledge_base: taesr.Collection) -> None:
 
 
 def test_a_generator_that_is_not_there_is_an_error_that_lists_those_that_are() -> None:
-    assert generator_names() == ["extractive"]
-    for name in ("mor", "smollm2", "openai-compatible", "llama-cpp-python", ""):
-        with pytest.raises(InvalidArgument, match="available: extractive"):
+    assert generator_names() == ["extractive", "llama-cpp", "mor", "openai", "smollm2"]
+    for name in ("gpt", "Extractive", ""):
+        with pytest.raises(InvalidArgument, match="available: extractive, llama-cpp, mor, openai, smollm2"):
             create_generator(name)
 
 

@@ -1,13 +1,17 @@
 """The app in a real browser, started as `taesr app` starts it."""
 
+import json
 import os
 import signal
 import socket
 import subprocess
 import sys
+import threading
 import time
 import urllib.request
 from collections.abc import Iterator
+from contextlib import contextmanager
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import pytest
@@ -22,9 +26,16 @@ INPUT = "document.querySelector('[data-testid=stChatInput] textarea')"
 @pytest.fixture(scope="module")
 def address(collection_path: Path) -> Iterator[str]:
     """A running app."""
+    with serve(collection_path) as found:
+        yield found
+
+
+@contextmanager
+def serve(collection_path: Path, *more: str) -> Iterator[str]:
+    """Run an app with further options; its address."""
     with socket.create_server(("127.0.0.1", 0)) as free:
         port = free.getsockname()[1]
-    options = ["--collection", str(collection_path), "--host", "127.0.0.1", "--port", str(port)]
+    options = ["--collection", str(collection_path), "--host", "127.0.0.1", "--port", str(port), *more]
     command = [sys.executable, "-m", "taesr", "app", *options]
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as server:
         assert server.stdout is not None
@@ -50,12 +61,16 @@ def wait_until_it_listens(port: int) -> None:
     raise AssertionError("the app did not start")
 
 
-def ask(page: Chromium, question: str, answers: int) -> None:
+def begin_question(page: Chromium, question: str = "How do I move a collection to another computer?") -> None:
     page.wait_for(f"{INPUT} !== null && !{INPUT}.disabled")
     page.evaluate(f"{INPUT}.focus()")
     page.type(question)
     page.wait_for(f"{INPUT}.value.length > 0")
     page.press_enter()
+
+
+def ask(page: Chromium, question: str, answers: int) -> None:
+    begin_question(page, question)
     page.wait_for(f"{ANSWERS} === {answers}", seconds=120)
 
 
@@ -103,3 +118,55 @@ def test_a_question_with_markup_is_text_in_the_browser(address: str) -> None:
         assert page.evaluate("document.title") != "owned"
         assert page.evaluate("document.querySelectorAll('.question img').length") == 0
         assert not any("evil.example" in url for url in page.requests)
+
+
+class Slow(BaseHTTPRequestHandler):
+    """An OpenAI-compatible endpoint that writes a word, and the rest when the test lets it."""
+
+    go_on = threading.Event()
+
+    def do_POST(self) -> None:
+        self.send_response(200)
+        self.send_header("Content-Type", "text/event-stream")
+        self.end_headers()
+        try:
+            self.word("<b>Copy</b> ")
+            self.go_on.wait(60)
+            for _ in range(50):
+                self.word("its folder to the other computer [1]. ")
+            self.wfile.write(b"data: [DONE]\n\n")
+        except OSError:
+            pass
+
+    def word(self, text: str) -> None:
+        event = {"choices": [{"delta": {"content": text}}]}
+        self.wfile.write(f"data: {json.dumps(event)}\n\n".encode())
+        self.wfile.flush()
+
+    def log_message(self, *_: object) -> None:
+        pass
+
+
+def test_an_answer_is_read_while_it_is_written_and_can_be_stopped(collection_path: Path) -> None:
+    endpoint = ThreadingHTTPServer(("127.0.0.1", 0), Slow)
+    threading.Thread(target=endpoint.serve_forever, daemon=True).start()
+    url = f"http://127.0.0.1:{endpoint.server_port}/v1"
+    options = ["--generator", "openai", "--generator-url", url, "--generator-model", "m"]
+    stop = "[...document.querySelectorAll('button')].find(b => /^Stop/.test(b.innerText))"
+    try:
+        with serve(collection_path, *options) as address, Chromium() as page:
+            page.open(address)
+            page.wait_for(f"{INPUT} !== null", seconds=120)
+            begin_question(page)
+            page.wait_for("document.querySelector('.draft')?.innerText.trim() === '<b>Copy</b>'")
+            page.wait_for(f"{stop} !== undefined")
+            page.evaluate(f"{stop}.click()")
+            Slow.go_on.set()
+            page.wait_for("document.querySelector('.unsure')?.innerText.includes('Stopped')")
+            begin_question(page)
+            page.wait_for("document.querySelector('.answer')?.innerText.includes('other computer')")
+            assert page.evaluate("document.querySelector('.draft') === null")
+    finally:
+        Slow.go_on.set()
+        endpoint.shutdown()
+        endpoint.server_close()

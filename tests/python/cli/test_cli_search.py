@@ -1,13 +1,14 @@
 """taesr search, ask and chat."""
 
 import json
+from collections.abc import Iterator
 from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
 from fake_library import FakeCollection, FakeEncoder, Run, hit
 
-from taesr.answer import Answer, Citation
+from taesr.answer import Answer, AnswerStream, Citation
 from taesr.hits import Explanation
 
 pytestmark = pytest.mark.usefixtures("fake_library")
@@ -174,12 +175,20 @@ def bot(monkeypatch: pytest.MonkeyPatch) -> SimpleNamespace:
     """Put a bot in place that is sure of everything but the weather."""
     state = SimpleNamespace(asked=[])
 
-    def ask(question: str) -> Answer:
+    def stream(question: str) -> AnswerStream:
         state.asked.append(question)
-        return _answer(confident="weather" not in question)
+        return AnswerStream(_written(_answer(confident="weather" not in question)))
 
-    monkeypatch.setattr("taesr.answer.SupportBot", lambda collection: SimpleNamespace(ask=ask))
+    monkeypatch.setattr(
+        "taesr.answer.SupportBot", lambda collection, generator: SimpleNamespace(stream=stream)
+    )
     return state
+
+
+def _written(answer: Answer) -> Iterator[str]:
+    yield "Choose "
+    yield "forgotten"
+    return answer
 
 
 def test_ask_prints_the_answer_and_its_sources(run: Run, tmp_path: Path, bot: SimpleNamespace) -> None:

@@ -9,7 +9,19 @@ from fake_library import Run
 
 import taesr
 
-COMMANDS = ["ingest", "search", "ask", "chat", "app", "encode", "eval", "info", "doctor"]
+COMMANDS = [
+    "ingest",
+    "search",
+    "ask",
+    "chat",
+    "app",
+    "encode",
+    "eval",
+    "eval-answers",
+    "build-answers",
+    "info",
+    "doctor",
+]
 
 
 @pytest.mark.parametrize("command", [[], *([name] for name in COMMANDS)], ids=str)
