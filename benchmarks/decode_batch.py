@@ -2,13 +2,13 @@
 
     python benchmarks/decode_batch.py SmolLM2-135M.gguf --depths 0.5 0.5 --requests 1 8 32 64
 
-The plain model is the file's; the recursive one is made from it (middle cycle, as many layers for a token that
-passes all recursions). It is not trained: routers have random weights and biases by which the stated shares of
-the tokens that the model itself generates stop after each recursion, so that speeds are those of a trained
-model with these shares, and texts mean nothing. `--mor MODEL` takes a trained one instead.
+The plain model is the file's; the recursive one is made from it (middle cycle, as many layers for a token
+that passes all recursions). It is not trained: routers have random weights and biases by which the stated
+shares of the tokens that the model itself generates stop after each recursion, so that speeds are those of a
+trained model with these shares, and texts mean nothing. `--mor MODEL` takes a trained one instead.
 
-N clients send requests one after the other through a GenerationQueue of N active ones. The engines take turns,
-round after round; figures are medians. "layers" is the mean number that a token passes.
+N clients send requests one after the other through a GenerationQueue of N active ones. The engines take
+turns, round after round; figures are medians. "layers" is the mean number that a token passes.
 """
 
 import argparse
@@ -25,12 +25,24 @@ from typing import Any, cast
 
 import machine
 import torch
+
+from taesr import Decoder, GenerationQueue
 from taesr.decoder import SavedPrecision
 from taesr.nn import DecoderConfig, RecursiveDecoder, shared_weights
 
-from taesr import Decoder, GenerationQueue
-
 CALIBRATION_TEXTS = 16
+SIZES = (
+    "vocab_size",
+    "hidden_size",
+    "intermediate_size",
+    "layers",
+    "heads",
+    "kv_heads",
+    "head_dim",
+    "max_positions",
+    "rope_theta",
+    "norm_eps",
+)
 
 
 @dataclass(frozen=True)
@@ -70,7 +82,9 @@ def measure(decoder: Decoder, requests: list[Request], clients: int, *, refill: 
     waiting = list(reversed(requests))
     results: list[Any] = []
     peak = [0]
-    with GenerationQueue(decoder, max_active=clients, batch_tokens=max(128, 2 * clients), refill=refill) as queue:
+    with GenerationQueue(
+        decoder, max_active=clients, batch_tokens=max(128, 2 * clients), refill=refill
+    ) as queue:
 
         def client() -> None:
             while True:
@@ -123,8 +137,8 @@ def plain_weights(decoder: Decoder) -> dict[str, torch.Tensor]:
 
 
 def config_of(decoder: Decoder, **fields: Any) -> DecoderConfig:
-    names = "vocab_size hidden_size intermediate_size layers heads kv_heads head_dim max_positions rope_theta norm_eps"
-    return DecoderConfig(**{name: getattr(decoder.config, name) for name in names.split()} | fields)
+    """The file's sizes, and what `fields` change."""
+    return DecoderConfig(**{name: getattr(decoder.config, name) for name in SIZES} | fields)
 
 
 def save(model: RecursiveDecoder, path: Path, tokenizer: Path, precision: SavedPrecision) -> Decoder:
@@ -149,7 +163,9 @@ def fit_biases(choices: torch.Tensor, depths: list[float]) -> torch.Tensor:
 
 def make_recursive(start: Decoder, weights: dict[str, torch.Tensor], depths: list[float]) -> RecursiveDecoder:
     """The plain model's layers in a middle cycle, with random routers."""
-    config = config_of(start, sharing="middle_cycle", recursions=len(depths), routing="token_choice", gate="preserving")
+    config = config_of(
+        start, sharing="middle_cycle", recursions=len(depths), routing="token_choice", gate="preserving"
+    )
     model = RecursiveDecoder(config)
     state = shared_weights(weights, config)
     generator = torch.Generator().manual_seed(1)
@@ -159,7 +175,9 @@ def make_recursive(start: Decoder, weights: dict[str, torch.Tensor], depths: lis
 
 
 @torch.no_grad()
-def calibrate(model: RecursiveDecoder, depths: list[float], path: Path, tokenizer: Path, precision: SavedPrecision) -> Decoder:
+def calibrate(
+    model: RecursiveDecoder, depths: list[float], path: Path, tokenizer: Path, precision: SavedPrecision
+) -> Decoder:
     """Fit the routers' biases to the texts that the model generates with them."""
     decoder = save(model, path, tokenizer, precision)
     for _ in range(3):
@@ -254,7 +272,9 @@ def main() -> int:
     )
     parser.add_argument("model", type=Path, metavar="MODEL.gguf", help="a plain model")
     parser.add_argument("--mor", type=Path, help="a trained recursive model of the same depth")
-    parser.add_argument("--depths", type=float, nargs="+", default=[0.5, 0.5], help="shares of tokens by recursions")
+    parser.add_argument(
+        "--depths", type=float, nargs="+", default=[0.5, 0.5], help="shares of tokens by recursions"
+    )
     parser.add_argument("--precision", default="q8_0", help="of both models' matrices")
     parser.add_argument("--requests", type=int, nargs="+", default=[1, 8, 32, 64], help="clients at once")
     parser.add_argument("--per-client", type=int, default=2, help="requests")
@@ -276,11 +296,15 @@ def main() -> int:
             recursive = Decoder.load(arguments.mor)
         else:
             model = make_recursive(start, weights, arguments.depths)
-            recursive = calibrate(model, arguments.depths, Path(folder) / "mor.gguf", arguments.model, precision)
+            recursive = calibrate(
+                model, arguments.depths, Path(folder) / "mor.gguf", arguments.model, precision
+            )
         del start, weights, plain_model
         layers, shares = mean_layers(recursive, draw_requests(8, plain.config.vocab_size, seed=5))
         print(f"{plain}, {plain.weight_bytes / 1e6:.0f} MB, {plain.config.layers} layers a token")
-        print(f"{recursive}, {recursive.weight_bytes / 1e6:.0f} MB, {layers:.1f} layers a token: tokens by recursions ")
+        print(
+            f"{recursive}, {recursive.weight_bytes / 1e6:.0f} MB, {layers:.1f} layers a token: tokens by recursions "
+        )
         print("  " + ", ".join(f"{i + 1}: {share:.0%}" for i, share in enumerate(shares)))
         engines = {
             "plain": (plain, True),

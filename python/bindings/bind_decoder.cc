@@ -200,9 +200,9 @@ void register_decoder(py::module_& module) {
       .def(
           "save",
           [](const Decoder& self, const std::filesystem::path& path, const std::string& precision,
-             const std::filesystem::path& tokenizer) {
+             const std::optional<std::filesystem::path>& tokenizer) {
             const SaveDecoderOptions options{.precision = parse_saved_precision(precision),
-                                             .tokenizer = tokenizer};
+                                             .tokenizer = tokenizer.value_or(std::filesystem::path())};
             const py::gil_scoped_release release;
             self.save(path, options);
           },

@@ -280,7 +280,7 @@ class Decoder:
         IoError, FormatError, InvalidArgument
             The last for a tokenizer of another size, and for rows that are not whole blocks of 32 values.
         """
-        self.native.save(Path(path), precision, Path(tokenizer) if tokenizer else Path())
+        self.native.save(Path(path), precision, None if tokenizer is None else Path(tokenizer))
 
     def weights(self) -> dict[str, npt.NDArray[np.float32]]:
         """All weights in float32, by their names in transformers' LlamaForCausalLM."""
