@@ -59,6 +59,7 @@ class Figures:
     """One turn of one engine."""
 
     tokens_per_second: float  # generated ones
+    tokens_per_cpu_second: float  # with one thread a measure on a busy machine; others wait actively
     first_token_ms: list[float]
     token_ms: list[float]  # mean of each request, after the first
     kv_bytes_per_token: float
@@ -105,19 +106,21 @@ def measure(decoder: Decoder, requests: list[Request], clients: int, *, refill: 
                 peak[0] = max(peak[0], queue.status.kv_bytes)
 
         threads = [threading.Thread(target=client) for _ in range(clients)]
-        start = time.perf_counter()
+        start, started = time.perf_counter(), time.process_time()
         for thread in threads:
             thread.start()
         for thread in threads:
             thread.join()
-        seconds = time.perf_counter() - start
+        seconds, worked = time.perf_counter() - start, time.process_time() - started
         status = queue.status
     for result in results:
         if result.finish != "length":
             sys.exit(f"a text ended by {result.finish!r}: the engines would not do the same work")
+    made = sum(len(result.tokens) for result in results)
     passed = sum(result.prompt_tokens + len(result.tokens) - 1 for result in results)
     return Figures(
-        tokens_per_second=sum(len(result.tokens) for result in results) / seconds,
+        tokens_per_second=made / seconds,
+        tokens_per_cpu_second=made / worked,
         first_token_ms=[1e3 * result.prefill_seconds for result in results],
         token_ms=[1e3 * result.decode_seconds / (len(result.tokens) - 1) for result in results],
         kv_bytes_per_token=sum(result.kv_bytes for result in results) / passed,
@@ -180,7 +183,7 @@ def calibrate(
 ) -> Decoder:
     """Fit the routers' biases to the texts that the model generates with them."""
     decoder = save(model, path, tokenizer, precision)
-    for _ in range(3):
+    for _ in range(2):
         choices = []
         requests = draw_requests(CALIBRATION_TEXTS, model.config.vocab_size, seed=99)
         with GenerationQueue(decoder) as queue:
@@ -200,7 +203,7 @@ def calibrate(
 
 
 def mean_layers(decoder: Decoder, requests: list[Request]) -> tuple[float, list[float]]:
-    """Layers that a token passes, and the shares of tokens by their number of recursions, of some own texts."""
+    """Layers that a token of the model's own texts passes, and the shares of tokens by recursions."""
     counts = [0] * (decoder.config.recursions + 1)
     for request in requests[:8]:
         with GenerationQueue(decoder) as queue:
@@ -225,6 +228,7 @@ def summarise(turns: list[Figures]) -> dict[str, float]:
     each = [value for turn in turns for value in turn.token_ms]
     return {
         "tokens_per_second": statistics.median(turn.tokens_per_second for turn in turns),
+        "tokens_per_cpu_second": statistics.median(turn.tokens_per_cpu_second for turn in turns),
         "first_token_ms_p50": quantile(first, 0.5),
         "first_token_ms_p95": quantile(first, 0.95),
         "token_ms_p50": quantile(each, 0.5),
@@ -256,6 +260,7 @@ def compare(
     for name, row in figures.items():
         print(
             f"  {name:18} {row['tokens_per_second']:7.1f} tokens/s  {row['to_plain']:.2f} x plain  "
+            f"{row['tokens_per_cpu_second']:.0f} a CPU second  "
             f"first token {row['first_token_ms_p50']:.0f} / {row['first_token_ms_p95']:.0f} ms  "
             f"others {row['token_ms_p50']:.1f} / {row['token_ms_p95']:.1f} ms (p50 / p95)  "
             f"KV {row['kv_bytes_per_token'] / 1024:.1f} KiB a token, peak {row['peak_kv_megabytes']:.0f} MB  "
@@ -302,10 +307,8 @@ def main() -> int:
         del start, weights, plain_model
         layers, shares = mean_layers(recursive, draw_requests(8, plain.config.vocab_size, seed=5))
         print(f"{plain}, {plain.weight_bytes / 1e6:.0f} MB, {plain.config.layers} layers a token")
-        print(
-            f"{recursive}, {recursive.weight_bytes / 1e6:.0f} MB, {layers:.1f} layers a token: tokens by recursions "
-        )
-        print("  " + ", ".join(f"{i + 1}: {share:.0%}" for i, share in enumerate(shares)))
+        print(f"{recursive}, {recursive.weight_bytes / 1e6:.0f} MB, {layers:.1f} layers a token")
+        print("  tokens by recursions: " + ", ".join(f"{i + 1}: {x:.0%}" for i, x in enumerate(shares)))
         engines = {
             "plain": (plain, True),
             "MoR without refill": (recursive, False),

@@ -50,14 +50,14 @@ def write_tokenizer(path: Path) -> Path:
     return path
 
 
-def small_weights(unique: int, seed: int = 0, **routers: Tensor) -> dict[str, Tensor]:
+def small_weights(unique: int) -> dict[str, Tensor]:
     """Random weights for the tokenizer's vocabulary."""
-    generator = torch.Generator().manual_seed(seed)
-    weights = random_weights(unique, seed)
+    generator = torch.Generator().manual_seed(0)
+    weights = random_weights(unique)
     weights["model.embed_tokens.weight"] = 0.2 * torch.randn(
         VOCABULARY, CONFIG["hidden_size"], generator=generator
     )
-    return weights | routers
+    return weights
 
 
 def save_gguf(folder: Path, weights: dict[str, Tensor], *, precision: Any = "float32", **fields: Any) -> Path:

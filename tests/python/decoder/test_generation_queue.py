@@ -23,7 +23,7 @@ from tests.python.decoder.small_gguf import save_gguf, small_weights
 def model_path(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Two recursions, and a router that sends some tokens through one only."""
     router = 2 * torch.randn(2, 24, generator=torch.Generator().manual_seed(3))
-    weights = small_weights(4, **{"model.router.weight": router})
+    weights = small_weights(4) | {"model.router.weight": router}
     fields: dict[str, Any] = {"sharing": "middle_cycle", "recursions": 2, "routing": "expert_choice"}
     return save_gguf(tmp_path_factory.mktemp("m") / "m", weights, **fields, gate="preserving")
 

@@ -40,7 +40,7 @@ def routers(recursions: int) -> dict[str, torch.Tensor]:
 def test_saved_file_is_the_same_model(
     tmp_path: Path, unique: int, fields: dict[str, Any], routed: bool
 ) -> None:
-    tensors = small_weights(unique, **(routers(2) if routed else {}))
+    tensors = small_weights(unique) | (routers(2) if routed else {})
     decoder = Decoder.load(save_gguf(tmp_path / "m", tensors, **fields))
     folder = Decoder.load(tmp_path / "m")
     np.testing.assert_array_equal(decoder.logits(TOKENS), folder.logits(TOKENS))
@@ -82,14 +82,14 @@ def test_rounded_weights_are_the_nearest_ones(tmp_path: Path, precision: Any, er
             * 10 ** torch.randn(shape[0], generator=generator)[(...,) + (None,) * (len(shape) - 1)]
         )
     path = save_gguf(tmp_path / "m", weights, precision=precision, **fields)
-    for name, value in Decoder.load(path).weights().items():
+    for name, found in Decoder.load(path).weights().items():
         expected = weights[name].numpy()
         if expected.ndim == 1:
-            np.testing.assert_array_equal(value, expected)
+            np.testing.assert_array_equal(found, expected)
             continue
         blocks = expected.reshape(-1, 32)
         allowed = error * np.abs(blocks).max(1, keepdims=True) * 1.01 + 5e-6
-        assert (np.abs(value.reshape(-1, 32) - blocks) <= allowed).all(), name
+        assert (np.abs(found.reshape(-1, 32) - blocks) <= allowed).all(), name
 
 
 def test_what_cannot_be_saved_is_refused_and_leaves_no_file(tmp_path: Path) -> None:
