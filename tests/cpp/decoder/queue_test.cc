@@ -186,16 +186,17 @@ TEST(GenerationQueue, ThreadsMaySubmitReadAndCancelAtOnce) {
 /// A batch without its thread: which request is served when.
 class Serving : public ::testing::Test {
  protected:
-  Serving() : model_(testing::routed_gguf_model(Routing::kExpertChoice)) {}
-
+  /// A text of `max_tokens` tokens, none of which ends it.
   BatchedText& add(GenerationBatch& batch, std::size_t prompt, std::size_t max_tokens) {
-    texts_.push_back(std::make_unique<BatchedText>(model_, std::vector<int>(prompt, 97 + int(texts_.size())),
-                                                   GenerateOptions{.max_tokens = max_tokens, .temperature = 2}));
+    const std::vector<int> tokens(prompt, 97 + static_cast<int>(texts_.size()));
+    GenerateOptions options = {.max_tokens = max_tokens, .temperature = 2};
+    while (decoder().generate(tokens, options).finish != FinishReason::kLength) ++options.seed;
+    texts_.push_back(std::make_unique<BatchedText>(model_, tokens, options));
     batch.add(*texts_.back());
     return *texts_.back();
   }
 
-  std::shared_ptr<const LoadedDecoder> model_;
+  std::shared_ptr<const LoadedDecoder> model_ = testing::routed_gguf_model(Routing::kExpertChoice);
   std::vector<std::unique_ptr<BatchedText>> texts_;
 };
 
