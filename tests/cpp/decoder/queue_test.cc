@@ -157,6 +157,32 @@ TEST(GenerationQueue, RequestsAndOptionsOutOfRangeAreRefusedAtOnce) {
   EXPECT_THROW(GenerationQueue(decoder(), {.max_active = 8, .batch_tokens = 8}), InvalidArgument);
 }
 
+TEST(GenerationQueue, RequestsAreServedInTheOrderInWhichTheyCame) {
+  const auto all = wishes(12);
+  GenerationQueue queue(decoder(), {.max_active = 1});
+  std::vector<QueuedText> texts;
+  for (const Wish& wish : all) texts.push_back(queue.submit(wish.prompt, wish.options));
+  for (std::size_t i = all.size(); i-- > 0;) {
+    (void)read_all(texts[i]);
+    for (std::size_t before = 0; before < i; ++before) {
+      EXPECT_NE(texts[before].result().finish, FinishReason::kCancelled) << before << " before " << i;
+    }
+  }
+}
+
+TEST(GenerationQueue, WhatStopsATextIsThrownToItsReaderOnceAndTheQueueWorksOn) {
+  const testing::TemporaryDirectory folder;
+  const Decoder damaged = Decoder::load(testing::write_routed_gguf(folder, Routing::kExpertChoice, 1.5e38F));
+  GenerationQueue queue(damaged);
+  for (int round = 0; round < 3; ++round) {
+    QueuedText text = queue.submit(std::vector<int>{97, 98});
+    std::string piece;
+    EXPECT_THROW((void)text.next(piece), Error);
+    EXPECT_FALSE(text.next(piece));
+    EXPECT_TRUE(text.result().tokens.empty());
+  }
+}
+
 TEST(GenerationQueue, ThreadsMaySubmitReadAndCancelAtOnce) {
   const auto all = wishes(12);
   std::vector<Generation> expected;

@@ -11,14 +11,16 @@
 namespace taesr::testing {
 
 /// Writes a file of random weights with two recursions whose routers send some tokens each way, and the
-/// small tokenizer.
-inline std::filesystem::path write_routed_gguf(const TemporaryDirectory& folder, Routing routing) {
+/// small tokenizer. Scores are `scale` times what they would be.
+inline std::filesystem::path write_routed_gguf(const TemporaryDirectory& folder, Routing routing,
+                                               float scale = 1) {
   write_bytes(folder / "plain.gguf", small_gguf_decoder());
   DecoderConfig config = small_decoder(LayerSharing::kMiddleCycle, 6, 2);
   config.vocab_size = 256 + static_cast<std::int64_t>(kMerges.size()) + 2;
   config.routing = routing;
   config.gate = Gate::kPreserving;
-  const Floats values = random_decoder_weights(config, 9);
+  Floats values = random_decoder_weights(config, 9);
+  for (float& gain : values["model.norm.weight"].second) gain *= scale;
   save(values, folder / "weights");
   const GgufFile tokenizer(folder / "plain.gguf");
   save_gguf(config, load_decoder_weights(config, WeightPrecision::kStored, folder / "weights"), GgmlType::kF32,
