@@ -71,8 +71,8 @@ class TAESR_API GenerationQueue {
   GenerationQueue(GenerationQueue&&) noexcept;
   GenerationQueue& operator=(GenerationQueue&&) noexcept;
 
-  /// Takes a request and returns at once. Throws InvalidArgument as Decoder::stream does, and Overloaded where
-  /// max_active and max_waiting requests are there already, or after close().
+  /// Takes a request and returns at once. Throws InvalidArgument as Decoder::stream does, and Overloaded
+  /// where max_active and max_waiting requests are there already, or after close().
   [[nodiscard]] QueuedText submit(std::span<const int> prompt, const GenerateOptions& options = {});
   /// Cancels all requests and ends the queue's thread.
   void close();

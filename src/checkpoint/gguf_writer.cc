@@ -94,7 +94,8 @@ void GgufWriter::write(const std::filesystem::path& path) const {
   std::string header =
       "GGUF" + raw<std::uint32_t>(3) + raw(entry_count_) + raw(pair_count_) + pairs_ + entries_;
   pad(header);
-  const std::span<const std::byte> parts[] = {std::as_bytes(std::span(header)), std::as_bytes(std::span(data_))};
+  const std::span<const std::byte> parts[] = {std::as_bytes(std::span(header)),
+                                              std::as_bytes(std::span(data_))};
   write_file_atomically(path, parts);
 }
 

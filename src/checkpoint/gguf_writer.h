@@ -20,8 +20,8 @@ class GgufWriter {
   /// A value as another file has it.
   void copy(const std::string& key, const GgufValue& value);
 
-  /// `values` [rows, columns], or [columns] where rows is 0. Throws InvalidArgument for rows that are not whole
-  /// blocks of the type.
+  /// `values` [rows, columns], or [columns] where rows is 0. Throws InvalidArgument for rows that are not
+  /// whole blocks of the type.
   void add_tensor(const std::string& name, std::int64_t rows, std::int64_t columns, GgmlType type,
                   std::span<const float> values);
 

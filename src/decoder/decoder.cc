@@ -39,7 +39,8 @@ std::shared_ptr<const LoadedDecoder> load_decoder(const std::filesystem::path& p
     model->tokenizer.emplace(file);
     if (model->tokenizer->size() != static_cast<std::size_t>(model->config.vocab_size)) {
       throw FormatError("'" + path.string() + "': metadata '" + kTokens + "' has " +
-                        std::to_string(model->tokenizer->size()) + " tokens; tensor 'token_embd.weight' has " +
+                        std::to_string(model->tokenizer->size()) +
+                        " tokens; tensor 'token_embd.weight' has " +
                         std::to_string(model->config.vocab_size) + " rows");
     }
     if (file.has(kChatTemplate)) {
@@ -81,7 +82,8 @@ DecoderTrace Decoder::trace(std::span<const int> tokens) const {
 }
 
 std::vector<int> Decoder::encode(const std::string& text, bool parse_special) const {
-  return model_->need_tokenizer().encode(text, parse_special ? SpecialTokens::kParse : SpecialTokens::kAsText);
+  return model_->need_tokenizer().encode(text,
+                                         parse_special ? SpecialTokens::kParse : SpecialTokens::kAsText);
 }
 
 std::string Decoder::decode(std::span<const int> tokens) const {

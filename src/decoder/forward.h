@@ -40,28 +40,28 @@ class Segment {
   KvCache* cache_ = nullptr;
   std::vector<int> tokens_;
   LogitsOf wanted_ = LogitsOf::kNone;
-  std::int64_t first_ = 0;                // position
-  std::int64_t recursion_ = 0;            // the next one
-  std::vector<std::int64_t> active_;      // tokens that pass it, ascending
-  std::vector<float> states_;             // [tokens, hidden], before it
-  std::vector<Router::Choice> choices_;   // by token
-  std::vector<int> passed_;               // by token
+  std::int64_t first_ = 0;               // position
+  std::int64_t recursion_ = 0;           // the next one
+  std::vector<std::int64_t> active_;     // tokens that pass it, ascending
+  std::vector<float> states_;            // [tokens, hidden], before it
+  std::vector<Router::Choice> choices_;  // by token
+  std::vector<int> passed_;              // by token
   bool finished_ = true;
   std::span<float> logits_;
 };
 
-/// Runs segments through a decoder, those of many sequences in one batch. Keeps its memory from one run to the
-/// next, so that decoding token by token allocates next to nothing. Not for several threads at once; config
-/// and weights must outlive it.
+/// Runs segments through a decoder, those of many sequences in one batch. Keeps its memory from one run to
+/// the next, so that decoding token by token allocates next to nothing. Not for several threads at once;
+/// config and weights must outlive it.
 class ForwardPass {
  public:
   ForwardPass(const DecoderConfig& config, const DecoderWeights& weights);
 
   /// Takes each segment through one recursion of the shared layers: those that have just begun through the
   /// layers before them too, and those whose tokens need no further recursion through the layers after them.
-  /// Segments may be at different recursions, whose layers are the same (depth-wise batching, Bae et al. 2024,
-  /// arXiv 2410.20672). Their sequences are different ones. What a segment becomes does not
-  /// depend on those beside it, to the last bit.
+  /// Segments may be at different recursions, whose layers are the same (depth-wise batching, Bae et al.
+  /// 2024, arXiv 2410.20672). Their sequences are different ones. What a segment becomes does not depend on
+  /// those beside it, to the last bit.
   void step(std::span<Segment* const> segments);
 
   /// Runs tokens as the continuation of what `cache` holds, and adds them to it. Returns their logits, which
@@ -95,9 +95,9 @@ class ForwardPass {
   // Rows of a step: in the layers before the recursions, in one, in those after, and at the end. Each phase
   // has its own: a thread may still be on its way out of one when others gather the next.
   Rows started_, recurring_, finishing_, scored_;
-  std::vector<int> ids_;                  // of started_
-  std::vector<std::int64_t> positions_;   // for add_entries
-  Segment only_;                          // of run()
+  std::vector<int> ids_;                 // of started_
+  std::vector<std::int64_t> positions_;  // for add_entries
+  Segment only_;                         // of run()
 };
 
 }  // namespace taesr

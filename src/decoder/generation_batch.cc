@@ -75,17 +75,18 @@ void GenerationBatch::begin(BatchedText& text, std::size_t most) {
 
 /// The next token of each text whose last one has passed all layers.
 void GenerationBatch::extend_texts() {
-  at::parallel_for(0, static_cast<std::int64_t>(moving_.size()), 1, [&](std::int64_t begin, std::int64_t end) {
-    for (std::int64_t i = begin; i < end; ++i) {
-      BatchedText& text = *moving_[static_cast<std::size_t>(i)];
-      if (!text.segment.finished() || text.segment.logits().empty()) continue;
-      try {
-        text.state.extend(text.segment.logits(), text.piece);
-      } catch (...) {
-        text.failure = std::current_exception();
-      }
-    }
-  });
+  at::parallel_for(0, static_cast<std::int64_t>(moving_.size()), 1,
+                   [&](std::int64_t begin, std::int64_t end) {
+                     for (std::int64_t i = begin; i < end; ++i) {
+                       BatchedText& text = *moving_[static_cast<std::size_t>(i)];
+                       if (!text.segment.finished() || text.segment.logits().empty()) continue;
+                       try {
+                         text.state.extend(text.segment.logits(), text.piece);
+                       } catch (...) {
+                         text.failure = std::current_exception();
+                       }
+                     }
+                   });
 }
 
 }  // namespace taesr

@@ -111,8 +111,9 @@ void LayerRunner::project(Member& member, const DecoderLayer& layer, std::int64_
   const std::int64_t storing = std::count_if(rows.tokens.begin(), rows.tokens.end(), [&](const auto& token) {
     return token.cache->stores(index + token.layer_offset);
   });
-  multiply(member, normed_,
-           {{layer.query, rows.count(), queries_}, {layer.key, storing, keys_}, {layer.value, storing, values_}});
+  multiply(
+      member, normed_,
+      {{layer.query, rows.count(), queries_}, {layer.key, storing, keys_}, {layer.value, storing, values_}});
   store_keys(member, index, storing, rows);
 }
 
@@ -160,7 +161,8 @@ void LayerRunner::attend_head(const KvCache::Entries& entries, std::int64_t posi
 void LayerRunner::rotate(std::int64_t position, std::int64_t heads, float* row) const {
   const std::int64_t half = config_.head_dim / 2;
   for (std::int64_t head = 0; head < heads; ++head, row += config_.head_dim) {
-    vectors::rotate(row, row + half, cosines_.data() + position * half, sines_.data() + position * half, half);
+    vectors::rotate(row, row + half, cosines_.data() + position * half, sines_.data() + position * half,
+                    half);
   }
 }
 

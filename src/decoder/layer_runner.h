@@ -42,8 +42,8 @@ class LayerRunner {
   /// Most stages that apply() takes.
   static constexpr std::int64_t kStages = 10;
 
-  /// Makes room for so many rows, of tokens before position `positions`, and so many rows of logits. Not while
-  /// a crew works.
+  /// Makes room for so many rows, of tokens before position `positions`, and so many rows of logits. Not
+  /// while a crew works.
   void reserve(std::int64_t rows, std::int64_t positions, std::int64_t logits);
 
   /// States of tokens from the table.
@@ -67,7 +67,8 @@ class LayerRunner {
   void project(Member& member, const DecoderLayer& layer, std::int64_t index, Rows& rows);
   void store_keys(Member& member, std::int64_t index, std::int64_t count, const Rows& rows);
   void attend(Member& member, std::int64_t index, const Rows& rows);
-  void attend_head(const KvCache::Entries& entries, std::int64_t position, std::int64_t head, std::int64_t at);
+  void attend_head(const KvCache::Entries& entries, std::int64_t position, std::int64_t head,
+                   std::int64_t at);
   void rotate(std::int64_t position, std::int64_t heads, float* row) const;
   void normalise(Member& member, const std::vector<float>& gain, Rows& rows);
   void quantise(const std::vector<float>& values, std::int64_t width, std::int64_t begin, std::int64_t end);

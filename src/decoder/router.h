@@ -13,7 +13,7 @@ class Router {
  public:
   /// What has been decided about a token.
   struct Choice {
-    float probability = 1;  // of the last choice
+    float probability = 1;   // of the last choice
     std::int64_t depth = 0;  // with token choice: its last recursion
   };
 

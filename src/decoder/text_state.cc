@@ -26,7 +26,8 @@ std::size_t broken_off(std::string_view text) {
 
 }  // namespace
 
-void check_request(const LoadedDecoder& decoder, std::span<const int> prompt, const GenerateOptions& options) {
+void check_request(const LoadedDecoder& decoder, std::span<const int> prompt,
+                   const GenerateOptions& options) {
   check_options(options);
   (void)decoder.need_tokenizer();
   if (prompt.empty()) throw InvalidArgument("the prompt has no tokens; give at least one");

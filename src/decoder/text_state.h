@@ -11,8 +11,8 @@
 
 namespace taesr {
 
-/// Throws InvalidArgument for what cannot be generated: options out of range, a prompt that is empty, too long
-/// or has ids out of range, a model without a tokenizer.
+/// Throws InvalidArgument for what cannot be generated: options out of range, a prompt that is empty, too
+/// long or has ids out of range, a model without a tokenizer.
 void check_request(const LoadedDecoder& decoder, std::span<const int> prompt, const GenerateOptions& options);
 
 /// A text that is being generated, whoever runs the decoder: which tokens to run next, and what becomes of

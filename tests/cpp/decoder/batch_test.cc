@@ -22,9 +22,9 @@ struct Case {
 std::vector<Case> cases() {
   std::vector<Case> all;
   for (const KvCaching caching : {KvCaching::kFull, KvCaching::kShared}) {
-    for (const LayerSharing sharing : {LayerSharing::kNone, LayerSharing::kSequence,
-                                       LayerSharing::kMiddleSequence, LayerSharing::kCycle,
-                                       LayerSharing::kMiddleCycle}) {
+    for (const LayerSharing sharing :
+         {LayerSharing::kNone, LayerSharing::kSequence, LayerSharing::kMiddleSequence, LayerSharing::kCycle,
+          LayerSharing::kMiddleCycle}) {
       all.push_back({sharing, Routing::kNone, caching});
     }
     for (const LayerSharing sharing : {LayerSharing::kCycle, LayerSharing::kMiddleCycle}) {
@@ -93,7 +93,8 @@ TEST_P(SegmentsOf, AnyMixtureOfSequencesAndRecursionsGivesTheLogitsOfEachAloneTo
         more = true;
         if (random() % 3 == 0) continue;  // it joins later
         const std::size_t part = std::min<std::size_t>(1 + random() % 4, text.tokens->size() - text.read);
-        text.segment.begin(std::span(*text.tokens).subspan(text.read, part), text.cache, LogitsOf::kAllTokens);
+        text.segment.begin(std::span(*text.tokens).subspan(text.read, part), text.cache,
+                           LogitsOf::kAllTokens);
         text.read += part;
         step.push_back(&text.segment);
       }
@@ -105,7 +106,8 @@ TEST_P(SegmentsOf, AnyMixtureOfSequencesAndRecursionsGivesTheLogitsOfEachAloneTo
     pass.step(step);
     for (Running& text : all) {
       const auto logits = text.segment.logits();
-      if (std::find(step.begin(), step.end(), &text.segment) == step.end() || !text.segment.finished()) continue;
+      if (std::find(step.begin(), step.end(), &text.segment) == step.end() || !text.segment.finished())
+        continue;
       text.logits.insert(text.logits.end(), logits.begin(), logits.end());
     }
   }
@@ -115,7 +117,8 @@ TEST_P(SegmentsOf, AnyMixtureOfSequencesAndRecursionsGivesTheLogitsOfEachAloneTo
     (void)pass.run(*text.tokens, cache, LogitsOf::kNone);
     EXPECT_EQ(text.cache.bytes(), cache.bytes());
   }
-  const bool recurs = GetParam().sharing == LayerSharing::kCycle || GetParam().sharing == LayerSharing::kMiddleCycle;
+  const bool recurs =
+      GetParam().sharing == LayerSharing::kCycle || GetParam().sharing == LayerSharing::kMiddleCycle;
   EXPECT_EQ(mixed > 0, recurs);
 }
 
@@ -128,9 +131,11 @@ TEST_P(SegmentsOf, TokensThatNeedNoFurtherRecursionLeaveAtOnce) {
   Segment segment;
   segment.begin(texts_.back(), again, LogitsOf::kNone);
   Segment* const only = &segment;
-  const bool recurs = GetParam().sharing == LayerSharing::kCycle || GetParam().sharing == LayerSharing::kMiddleCycle;
+  const bool recurs =
+      GetParam().sharing == LayerSharing::kCycle || GetParam().sharing == LayerSharing::kMiddleCycle;
   for (int recursion = 0; !segment.finished(); ++recursion) {
-    EXPECT_EQ(segment.active(), std::count_if(passed.begin(), passed.end(), [&](int n) { return n > recursion; }));
+    EXPECT_EQ(segment.active(),
+              std::count_if(passed.begin(), passed.end(), [&](int n) { return n > recursion; }));
     pass.step({&only, 1});
     EXPECT_TRUE(recurs || segment.finished());
   }

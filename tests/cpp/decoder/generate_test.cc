@@ -174,7 +174,8 @@ TEST(Sampler, TopKAndTopPKeepTheBest) {
 }
 
 /// The probabilities that a plain sort gives.
-std::map<int, double> expected_probabilities(const std::vector<float>& logits, const GenerateOptions& options) {
+std::map<int, double> expected_probabilities(const std::vector<float>& logits,
+                                             const GenerateOptions& options) {
   std::vector<int> order(logits.size());
   for (std::size_t i = 0; i < order.size(); ++i) order[i] = static_cast<int>(i);
   const auto score = [&](int token) { return logits[static_cast<std::size_t>(token)]; };
@@ -200,7 +201,8 @@ TEST(Sampler, LargeVocabulariesAreDrawnAsAPlainSortWould) {
   for (const GenerateOptions& options :
        {GenerateOptions{.temperature = 0.2, .top_k = 7}, GenerateOptions{.temperature = 0.3, .top_k = 500},
         GenerateOptions{.temperature = 0.15, .top_p = 0.7}, GenerateOptions{.temperature = 1, .top_p = 0.9},
-        GenerateOptions{.temperature = 0.2}, GenerateOptions{.temperature = 0.2, .top_k = 90, .top_p = 0.5}}) {
+        GenerateOptions{.temperature = 0.2},
+        GenerateOptions{.temperature = 0.2, .top_k = 90, .top_p = 0.5}}) {
     const auto expected = expected_probabilities(logits, options);
     Sampler sampler(options);
     std::map<int, int> counts;

@@ -86,18 +86,21 @@ TEST_P(QueueOf, TextsAreThoseOfEachRequestAlone) {
   EXPECT_EQ(status.active + status.waiting + status.kv_bytes, 0u);
 }
 
-INSTANTIATE_TEST_SUITE_P(
-    Shapes, QueueOf,
-    ::testing::Values(Shape{{}, KvCaching::kFull}, Shape{{.refill = false}, KvCaching::kFull},
-                      Shape{{.max_active = 1, .batch_tokens = 2}, KvCaching::kFull},
-                      Shape{{.max_active = 5, .batch_tokens = 6}, KvCaching::kFull},
-                      Shape{{.max_active = 64, .batch_tokens = 400}, KvCaching::kFull},
-                      Shape{{}, KvCaching::kShared}, Shape{{.refill = false}, KvCaching::kShared}));
+INSTANTIATE_TEST_SUITE_P(Shapes, QueueOf,
+                         ::testing::Values(Shape{{}, KvCaching::kFull},
+                                           Shape{{.refill = false}, KvCaching::kFull},
+                                           Shape{{.max_active = 1, .batch_tokens = 2}, KvCaching::kFull},
+                                           Shape{{.max_active = 5, .batch_tokens = 6}, KvCaching::kFull},
+                                           Shape{{.max_active = 64, .batch_tokens = 400}, KvCaching::kFull},
+                                           Shape{{}, KvCaching::kShared},
+                                           Shape{{.refill = false}, KvCaching::kShared}));
 
 TEST(GenerationQueue, FullQueueRefusesAndNamesItsLimits) {
   GenerationQueue queue(decoder(), {.max_active = 2, .max_waiting = 3});
   std::vector<QueuedText> texts;
-  const auto submit = [&] { texts.push_back(queue.submit(std::vector<int>{97}, {.max_tokens = 60, .temperature = 2})); };
+  const auto submit = [&] {
+    texts.push_back(queue.submit(std::vector<int>{97}, {.max_tokens = 60, .temperature = 2}));
+  };
   try {
     for (int i = 0; i < 100'000; ++i) submit();  // faster than any of them can end
     FAIL() << "nothing was refused";
@@ -117,7 +120,9 @@ TEST(GenerationQueue, CancelledRequestsLeaveAndOthersGoOn) {
   for (const Wish& wish : all) texts.push_back(queue.submit(wish.prompt, wish.options));
   texts[0].cancel();
   texts[4].cancel();  // probably waits
-  { const QueuedText dropped = std::move(texts[3]); }
+  {
+    const QueuedText dropped = std::move(texts[3]);
+  }
   for (const std::size_t i : {1u, 2u, 5u}) {
     (void)read_all(texts[i]);
     expect_equal(texts[i].result(), decoder().generate(all[i].prompt, all[i].options));

@@ -23,8 +23,8 @@ inline std::filesystem::path write_routed_gguf(const TemporaryDirectory& folder,
   for (float& gain : values["model.norm.weight"].second) gain *= scale;
   save(values, folder / "weights");
   const GgufFile tokenizer(folder / "plain.gguf");
-  save_gguf(config, load_decoder_weights(config, WeightPrecision::kStored, folder / "weights"), GgmlType::kF32,
-            &tokenizer, folder / "routed.gguf");
+  save_gguf(config, load_decoder_weights(config, WeightPrecision::kStored, folder / "weights"),
+            GgmlType::kF32, &tokenizer, folder / "routed.gguf");
   return folder / "routed.gguf";
 }
 
