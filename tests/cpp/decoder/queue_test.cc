@@ -1,4 +1,6 @@
 #include <atomic>
+#include <map>
+#include <random>
 #include <set>
 #include <thread>
 
@@ -14,13 +16,19 @@
 namespace taesr {
 namespace {
 
-using testing::routed_gguf_decoder;
+using testing::TemporaryDirectory;
+using testing::write_routed_gguf;
 
 /// A model that sends some tokens through two recursions, some through one.
-const Decoder& decoder(KvCaching caching = KvCaching::kFull) {
-  static const Decoder full = routed_gguf_decoder(Routing::kExpertChoice);
-  static const Decoder shared = routed_gguf_decoder(Routing::kTokenChoice, KvCaching::kShared);
-  return caching == KvCaching::kFull ? full : shared;
+const Decoder& decoder(KvCaching caching = KvCaching::kFull, GgmlType type = GgmlType::kF32) {
+  static std::map<std::pair<KvCaching, GgmlType>, Decoder> decoders;
+  const auto found = decoders.find({caching, type});
+  if (found != decoders.end()) return found->second;
+  const TemporaryDirectory folder;
+  const Routing routing = caching == KvCaching::kFull ? Routing::kExpertChoice : Routing::kTokenChoice;
+  const auto path = write_routed_gguf(folder, {.routing = routing, .type = type});
+  const auto made = decoders.emplace(std::pair(caching, type), Decoder::load(path, {.kv_caching = caching}));
+  return made.first->second;
 }
 
 struct Wish {
@@ -61,14 +69,15 @@ void expect_equal(const Generation& found, const Generation& expected) {
 }
 
 struct Shape {
-  GenerationQueueOptions options;
-  KvCaching caching;
+  GenerationQueueOptions options = {};
+  KvCaching caching = KvCaching::kFull;
+  GgmlType type = GgmlType::kF32;
 };
 
 class QueueOf : public ::testing::TestWithParam<Shape> {};
 
 TEST_P(QueueOf, TextsAreThoseOfEachRequestAlone) {
-  const Decoder& model = decoder(GetParam().caching);
+  const Decoder& model = decoder(GetParam().caching, GetParam().type);
   const auto all = wishes(40);
   GenerationQueue queue(model, GetParam().options);
   std::vector<QueuedText> texts;
@@ -87,13 +96,14 @@ TEST_P(QueueOf, TextsAreThoseOfEachRequestAlone) {
 }
 
 INSTANTIATE_TEST_SUITE_P(Shapes, QueueOf,
-                         ::testing::Values(Shape{{}, KvCaching::kFull},
-                                           Shape{{.refill = false}, KvCaching::kFull},
-                                           Shape{{.max_active = 1, .batch_tokens = 2}, KvCaching::kFull},
-                                           Shape{{.max_active = 5, .batch_tokens = 6}, KvCaching::kFull},
-                                           Shape{{.max_active = 64, .batch_tokens = 400}, KvCaching::kFull},
-                                           Shape{{}, KvCaching::kShared},
-                                           Shape{{.refill = false}, KvCaching::kShared}));
+                         ::testing::Values(Shape{}, Shape{.options = {.refill = false}},
+                                           Shape{.options = {.max_active = 1, .batch_tokens = 2}},
+                                           Shape{.options = {.max_active = 5, .batch_tokens = 6}},
+                                           Shape{.options = {.max_active = 64, .batch_tokens = 400}},
+                                           Shape{.caching = KvCaching::kShared},
+                                           Shape{.options = {.refill = false}, .caching = KvCaching::kShared},
+                                           Shape{.type = GgmlType::kQ8_0}, Shape{.type = GgmlType::kQ4_0},
+                                           Shape{.type = GgmlType::kBF16}));
 
 TEST(GenerationQueue, FullQueueRefusesAndNamesItsLimits) {
   GenerationQueue queue(decoder(), {.max_active = 2, .max_waiting = 3});
@@ -176,8 +186,8 @@ TEST(GenerationQueue, RequestsAreServedInTheOrderInWhichTheyCame) {
 }
 
 TEST(GenerationQueue, WhatStopsATextIsThrownToItsReaderOnceAndTheQueueWorksOn) {
-  const testing::TemporaryDirectory folder;
-  const Decoder damaged = Decoder::load(testing::write_routed_gguf(folder, Routing::kExpertChoice, 1.5e38F));
+  const TemporaryDirectory folder;
+  const Decoder damaged = Decoder::load(write_routed_gguf(folder, {.scale = 1.5e38F}));
   GenerationQueue queue(damaged);
   for (int round = 0; round < 3; ++round) {
     QueuedText text = queue.submit(std::vector<int>{97, 98});
@@ -227,7 +237,8 @@ class Serving : public ::testing::Test {
     return *texts_.back();
   }
 
-  std::shared_ptr<const LoadedDecoder> model_ = testing::routed_gguf_model(Routing::kExpertChoice);
+  TemporaryDirectory folder_;
+  std::shared_ptr<const LoadedDecoder> model_ = load_decoder(write_routed_gguf(folder_), {});
   std::vector<std::unique_ptr<BatchedText>> texts_;
 };
 

@@ -10,33 +10,31 @@
 
 namespace taesr::testing {
 
+struct RoutedGguf {
+  Routing routing = Routing::kExpertChoice;
+  GgmlType type = GgmlType::kF32;  // of the matrices
+  float scale = 1;                 // of the scores
+};
+
 /// Writes a file of random weights with two recursions whose routers send some tokens each way, and the
-/// small tokenizer. Scores are `scale` times what they would be.
-inline std::filesystem::path write_routed_gguf(const TemporaryDirectory& folder, Routing routing,
-                                               float scale = 1) {
+/// small tokenizer.
+inline std::filesystem::path write_routed_gguf(const TemporaryDirectory& folder,
+                                               const RoutedGguf& wanted = {}) {
   write_bytes(folder / "plain.gguf", small_gguf_decoder());
   DecoderConfig config = small_decoder(LayerSharing::kMiddleCycle, 6, 2);
   config.vocab_size = 256 + static_cast<std::int64_t>(kMerges.size()) + 2;
-  config.routing = routing;
+  config.hidden_size = 32;
+  config.intermediate_size = 64;
+  config.head_dim = 8;
+  config.routing = wanted.routing;
   config.gate = Gate::kPreserving;
   Floats values = random_decoder_weights(config, 9);
-  for (float& gain : values["model.norm.weight"].second) gain *= scale;
+  for (float& gain : values["model.norm.weight"].second) gain *= wanted.scale;
   save(values, folder / "weights");
   const GgufFile tokenizer(folder / "plain.gguf");
-  save_gguf(config, load_decoder_weights(config, WeightPrecision::kStored, folder / "weights"),
-            GgmlType::kF32, &tokenizer, folder / "routed.gguf");
+  const DecoderWeights weights = load_decoder_weights(config, WeightPrecision::kStored, folder / "weights");
+  save_gguf(config, weights, wanted.type, &tokenizer, folder / "routed.gguf");
   return folder / "routed.gguf";
-}
-
-inline Decoder routed_gguf_decoder(Routing routing, KvCaching caching = KvCaching::kFull) {
-  const TemporaryDirectory folder;
-  return Decoder::load(write_routed_gguf(folder, routing), {.kv_caching = caching});
-}
-
-/// The same for what is inside the library.
-inline std::shared_ptr<const LoadedDecoder> routed_gguf_model(Routing routing) {
-  const TemporaryDirectory folder;
-  return load_decoder(write_routed_gguf(folder, routing), {});
 }
 
 }  // namespace taesr::testing
