@@ -30,21 +30,13 @@ def our_turn(model: Path, threads: int) -> Turn:
     import torch
 
     from taesr import Decoder
+    from taesr.decoder import to_native_options
 
     torch.set_num_threads(threads)
     decoder = Decoder.load(model)
 
     def turn(prompt: list[int], tokens: int) -> tuple[float, float, list[int]]:
-        stream = decoder.native.stream(
-            prompt,
-            max_tokens=tokens,
-            temperature=0.0,
-            top_k=0,
-            top_p=1.0,
-            repetition_penalty=1.0,
-            stop=[],
-            seed=0,
-        )
+        stream = decoder.native.stream(prompt, to_native_options({"max_tokens": tokens}))
         start = time.perf_counter()
         while not stream.result().tokens:
             stream.next()

@@ -16,6 +16,8 @@
 
 namespace taesr {
 
+struct LoadedDecoder;
+
 /// What a decoder keeps of earlier tokens, where layers are shared.
 enum class KvCaching {
   kFull,    // keys and values of every application of a layer; with routers, of those that a token reaches
@@ -31,6 +33,16 @@ enum class WeightPrecision {
 struct DecoderOptions {
   KvCaching kv_caching = KvCaching::kFull;
   WeightPrecision precision = WeightPrecision::kStored;
+};
+
+/// What the matrices of a saved model are stored as; the rest is float32.
+enum class SavedPrecision { kFloat32, kFloat16, kBFloat16, kQ8_0, kQ4_1, kQ4_0 };
+
+struct SaveDecoderOptions {
+  SavedPrecision precision = SavedPrecision::kQ8_0;
+  /// A GGUF file whose tokenizer and chat template the new one gets; empty: the file that the decoder was
+  /// loaded from, if it is one.
+  std::filesystem::path tokenizer = {};
 };
 
 struct ChatMessage {
@@ -135,6 +147,11 @@ class TAESR_API Decoder {
   [[nodiscard]] Generation generate(std::span<const int> prompt, const GenerateOptions& options = {},
                                     const std::function<bool(const std::string& piece)>& on_piece = {}) const;
 
+  /// Writes a GGUF file of architecture "llama", which other engines read too unless layers are shared.
+  /// Blocks of 32 values are rounded as ggml does. Throws IoError, FormatError for a tokenizer that cannot be
+  /// read, and InvalidArgument for one of another size and for rows that are not whole blocks.
+  void save(const std::filesystem::path& path, const SaveDecoderOptions& options = {}) const;
+
   /// All weights in float32, by their names in transformers' LlamaForCausalLM; vectors as one row.
   [[nodiscard]] std::map<std::string, Matrix> weights() const;
 
@@ -143,10 +160,9 @@ class TAESR_API Decoder {
   [[nodiscard]] std::size_t weight_bytes() const;
 
  private:
-  friend class TextStream;
-  struct Impl;
-  explicit Decoder(std::shared_ptr<const Impl> impl);
-  std::shared_ptr<const Impl> impl_;
+  friend class GenerationQueue;
+  explicit Decoder(std::shared_ptr<const LoadedDecoder> model);
+  std::shared_ptr<const LoadedDecoder> model_;
 };
 
 }  // namespace taesr

@@ -59,4 +59,11 @@ class TAESR_API ModelMismatch : public Error {
   ~ModelMismatch() override;
 };
 
+/// More was asked for at once than fits: try again later, or raise the limit that the message names.
+class TAESR_API Overloaded : public Error {
+ public:
+  using Error::Error;
+  ~Overloaded() override;
+};
+
 }  // namespace taesr

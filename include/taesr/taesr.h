@@ -13,6 +13,7 @@
 #include "taesr/encoder.h"
 #include "taesr/errors.h"
 #include "taesr/fusion.h"
+#include "taesr/generation_queue.h"
 #include "taesr/maintenance.h"
 #include "taesr/matrix.h"
 #include "taesr/retriever.h"

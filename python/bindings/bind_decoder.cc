@@ -84,16 +84,26 @@ std::vector<int> encode_chat(const Decoder& decoder,
   return decoder.encode_chat(chat);
 }
 
-TextStream stream(const Decoder& decoder, const std::vector<int>& prompt, std::size_t max_tokens,
-                  double temperature, std::size_t top_k, double top_p, double repetition_penalty,
-                  const std::vector<std::string>& stop, std::uint64_t seed) {
-  return decoder.stream(prompt, {.max_tokens = max_tokens,
-                                 .temperature = temperature,
-                                 .top_k = top_k,
-                                 .top_p = top_p,
-                                 .repetition_penalty = repetition_penalty,
-                                 .stop = stop,
-                                 .seed = seed});
+GenerateOptions make_options(std::size_t max_tokens, double temperature, std::size_t top_k, double top_p,
+                             double repetition_penalty, const std::vector<std::string>& stop,
+                             std::uint64_t seed) {
+  return {.max_tokens = max_tokens,
+          .temperature = temperature,
+          .top_k = top_k,
+          .top_p = top_p,
+          .repetition_penalty = repetition_penalty,
+          .stop = stop,
+          .seed = seed};
+}
+
+SavedPrecision parse_saved_precision(const std::string& name) {
+  constexpr std::array kNames = {"float32", "float16", "bfloat16", "q8_0", "q4_1", "q4_0"};
+  std::string allowed;
+  for (std::size_t i = 0; i < kNames.size(); ++i) {
+    if (name == kNames[i]) return static_cast<SavedPrecision>(i);
+    allowed += (i > 0 ? ", " : "") + std::string(kNames[i]);
+  }
+  throw InvalidArgument("precision is '" + name.substr(0, 60) + "'; allowed: " + allowed);
 }
 
 /// The next piece, None at the end.
@@ -152,6 +162,11 @@ void register_decoder(py::module_& module) {
       .def_readonly("kv_bytes", &DecoderTrace::kv_bytes)
       .def_readonly("kv_bytes_read", &DecoderTrace::kv_bytes_read);
 
+  py::class_<GenerateOptions>(module, "GenerateOptions")
+      .def(py::init(&make_options), py::kw_only(), py::arg("max_tokens"), py::arg("temperature"),
+           py::arg("top_k"), py::arg("top_p"), py::arg("repetition_penalty"), py::arg("stop"),
+           py::arg("seed"));
+
   py::class_<TextStream>(module, "TextStream")
       .def("next", &next_piece)
       .def("result", [](const TextStream& self) { return self.result(); });
@@ -172,13 +187,26 @@ void register_decoder(py::module_& module) {
           "decode", [](const Decoder& self, const std::vector<int>& tokens) { return self.decode(tokens); },
           py::arg("tokens"))
       .def("encode_chat", &encode_chat, py::arg("messages"))
-      .def("stream", &stream, py::arg("prompt"), py::kw_only(), py::arg("max_tokens"), py::arg("temperature"),
-           py::arg("top_k"), py::arg("top_p"), py::arg("repetition_penalty"), py::arg("stop"),
-           py::arg("seed"))
+      .def(
+          "stream",
+          [](const Decoder& self, const std::vector<int>& prompt, const GenerateOptions& options) {
+            return self.stream(prompt, options);
+          },
+          py::arg("prompt"), py::arg("options"))
       .def("logits", &logits, py::arg("tokens"))
       .def("trace", &trace, py::arg("tokens"))
       .def_property_readonly("config", &Decoder::config)
       .def("weights", &weights)
+      .def(
+          "save",
+          [](const Decoder& self, const std::filesystem::path& path, const std::string& precision,
+             const std::optional<std::filesystem::path>& tokenizer) {
+            const SaveDecoderOptions options{.precision = parse_saved_precision(precision),
+                                             .tokenizer = tokenizer.value_or(std::filesystem::path())};
+            const py::gil_scoped_release release;
+            self.save(path, options);
+          },
+          py::arg("path"), py::arg("precision"), py::arg("tokenizer"))
       .def_property_readonly("weight_bytes", &Decoder::weight_bytes);
 }
 

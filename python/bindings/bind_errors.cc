@@ -22,6 +22,7 @@ struct ErrorClasses {
   PyObject* version_error = python_class("VersionError");
   PyObject* checksum_error = python_class("ChecksumError");
   PyObject* model_mismatch = python_class("ModelMismatch");
+  PyObject* overloaded = python_class("Overloaded");
 };
 
 const ErrorClasses& classes() {
@@ -45,6 +46,8 @@ void translate(std::exception_ptr exception) {
     PyErr_SetString(classes().io_error, error.what());
   } catch (const ModelMismatch& error) {
     PyErr_SetString(classes().model_mismatch, error.what());
+  } catch (const Overloaded& error) {
+    PyErr_SetString(classes().overloaded, error.what());
   } catch (const Error& error) {
     PyErr_SetString(classes().error, error.what());
   }

@@ -19,6 +19,7 @@ PYBIND11_MODULE(_core, module) {
   taesr::register_retrieval(module);
   taesr::register_compression(module);
   taesr::register_decoder(module);
+  taesr::register_generation_queue(module);
   taesr::register_device(module);
   taesr::register_heads(module);
   taesr::register_indexes(module);

@@ -12,6 +12,7 @@ void register_chunker(pybind11::module_& module);
 void register_collection(pybind11::module_& module);
 void register_compression(pybind11::module_& module);
 void register_decoder(pybind11::module_& module);
+void register_generation_queue(pybind11::module_& module);
 void register_maintenance(pybind11::module_& module);
 void register_device(pybind11::module_& module);
 void register_heads(pybind11::module_& module);

@@ -28,8 +28,10 @@ if TYPE_CHECKING:
         InvalidArgument,
         IoError,
         ModelMismatch,
+        Overloaded,
         VersionError,
     )
+    from taesr.generation_queue import GenerationQueue, QueuedText
     from taesr.info import build_info, cmake_dir
     from taesr.nn import TAESRModel, TAESROutput
     from taesr.text import chunk_document, split_sentences
@@ -46,11 +48,14 @@ _HOMES = {
     "Error": "errors",
     "FormatError": "errors",
     "Generation": "decoder",
+    "GenerationQueue": "generation_queue",
     "Hit": "collection",
     "IngestReport": "collection",
     "InvalidArgument": "errors",
     "IoError": "errors",
     "ModelMismatch": "errors",
+    "Overloaded": "errors",
+    "QueuedText": "generation_queue",
     "SearchResult": "collection",
     "Section": "document",
     "SupportBot": "answer",
@@ -78,11 +83,14 @@ __all__ = [
     "Error",
     "FormatError",
     "Generation",
+    "GenerationQueue",
     "Hit",
     "IngestReport",
     "InvalidArgument",
     "IoError",
     "ModelMismatch",
+    "Overloaded",
+    "QueuedText",
     "SearchResult",
     "Section",
     "SupportBot",

@@ -3,7 +3,7 @@
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal, Self, cast
+from typing import Literal, Self, TypedDict, Unpack, cast
 
 import numpy as np
 import numpy.typing as npt
@@ -13,8 +13,21 @@ from taesr.errors import InvalidArgument
 
 KvCaching = Literal["full", "shared"]
 WeightPrecision = Literal["stored", "float32"]
+SavedPrecision = Literal["float32", "float16", "bfloat16", "q8_0", "q4_1", "q4_0"]
 FinishReason = Literal["end", "stop", "length", "cancelled"]
 Prompt = str | Sequence[Mapping[str, str]]
+
+
+class GenerateOptions(TypedDict, total=False):
+    """Options of `Decoder.generate`, which describes them."""
+
+    max_tokens: int
+    temperature: float
+    top_k: int
+    top_p: float
+    repetition_penalty: float
+    stop: Iterable[str]
+    seed: int
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -69,16 +82,44 @@ class TextStream:
 
     @property
     def result(self) -> Generation:
-        native = self.native.result()
-        return Generation(
-            text=native.text,
-            tokens=native.tokens,
-            finish=cast(FinishReason, native.finish),
-            prompt_tokens=native.prompt_tokens,
-            prefill_seconds=native.prefill_seconds,
-            decode_seconds=native.decode_seconds,
-            kv_bytes=native.kv_bytes,
-        )
+        return to_generation(self.native.result())
+
+
+def to_generation(native: core.Generation) -> Generation:
+    """The extension's result as a dataclass."""
+    return Generation(
+        text=native.text,
+        tokens=native.tokens,
+        finish=cast(FinishReason, native.finish),
+        prompt_tokens=native.prompt_tokens,
+        prefill_seconds=native.prefill_seconds,
+        decode_seconds=native.decode_seconds,
+        kv_bytes=native.kv_bytes,
+    )
+
+
+def to_native_options(options: GenerateOptions) -> core.GenerateOptions:
+    """Check what the extension's types cannot hold, and fill in what is left out."""
+    stop = options.get("stop", ())
+    if isinstance(stop, str):
+        raise InvalidArgument("stop is one text; give a list of texts")
+    max_tokens, top_k, seed = options.get("max_tokens", 256), options.get("top_k", 0), options.get("seed", 0)
+    for option, value, most in (
+        ("max_tokens", max_tokens, 2**63),
+        ("top_k", top_k, 2**63),
+        ("seed", seed, 2**64),
+    ):
+        if not 0 <= value < most:
+            raise InvalidArgument(f"{option} is {value}; allowed: 0 to {most - 1}")
+    return core.GenerateOptions(
+        max_tokens=max_tokens,
+        temperature=options.get("temperature", 0.0),
+        top_k=top_k,
+        top_p=options.get("top_p", 1.0),
+        repetition_penalty=options.get("repetition_penalty", 1.0),
+        stop=list(stop),
+        seed=seed,
+    )
 
 
 class Decoder:
@@ -178,40 +219,14 @@ class Decoder:
             pass
         return stream.result
 
-    def stream(
-        self,
-        prompt: Prompt,
-        *,
-        max_tokens: int = 256,
-        temperature: float = 0.0,
-        top_k: int = 0,
-        top_p: float = 1.0,
-        repetition_penalty: float = 1.0,
-        stop: Iterable[str] = (),
-        seed: int = 0,
-    ) -> TextStream:
+    def stream(self, prompt: Prompt, **options: Unpack[GenerateOptions]) -> TextStream:
         """`generate` piece by piece: an iterator over whole characters that are certain to be in the text."""
-        if isinstance(stop, str):
-            raise InvalidArgument("stop is one text; give a list of texts")
-        for option, value, most in (
-            ("max_tokens", max_tokens, 2**63),
-            ("top_k", top_k, 2**63),
-            ("seed", seed, 2**64),
-        ):
-            if not 0 <= value < most:
-                raise InvalidArgument(f"{option} is {value}; allowed: 0 to {most - 1}")
-        tokens = self.encode(prompt) if isinstance(prompt, str) else self.encode_chat(prompt)
-        native = self.native.stream(
-            tokens,
-            max_tokens=max_tokens,
-            temperature=temperature,
-            top_k=top_k,
-            top_p=top_p,
-            repetition_penalty=repetition_penalty,
-            stop=list(stop),
-            seed=seed,
-        )
-        return TextStream(native)
+        native_options = to_native_options(options)
+        return TextStream(self.native.stream(self.encode_prompt(prompt), native_options))
+
+    def encode_prompt(self, prompt: Prompt) -> list[int]:
+        """Tokens of a text, or of a conversation."""
+        return self.encode(prompt) if isinstance(prompt, str) else self.encode_chat(prompt)
 
     def encode(self, text: str, *, parse_special: bool = False) -> list[int]:
         """Tokens of a text; with `parse_special` names of special tokens in it become these tokens."""
@@ -240,6 +255,32 @@ class Decoder:
         return DecoderTrace(
             recursions=native.recursions, kv_bytes=native.kv_bytes, kv_bytes_read=native.kv_bytes_read
         )
+
+    def save(
+        self,
+        path: str | Path,
+        *,
+        precision: SavedPrecision = "q8_0",
+        tokenizer: str | Path | None = None,
+    ) -> None:
+        """Write a GGUF file, which other engines read too unless layers are shared.
+
+        Parameters
+        ----------
+        path
+            Is replaced if there is such a file.
+        precision
+            Of the matrices; "q8_0", "q4_1" and "q4_0" take 8.5, 5 and 4.5 bits a value, rounded as ggml does.
+        tokenizer
+            A GGUF file whose tokenizer and chat template the new one gets; by default the file that the
+            decoder was loaded from, if it is one.
+
+        Raises
+        ------
+        IoError, FormatError, InvalidArgument
+            The last for a tokenizer of another size, and for rows that are not whole blocks of 32 values.
+        """
+        self.native.save(Path(path), precision, None if tokenizer is None else Path(tokenizer))
 
     def weights(self) -> dict[str, npt.NDArray[np.float32]]:
         """All weights in float32, by their names in transformers' LlamaForCausalLM."""

@@ -29,6 +29,10 @@ class ModelMismatch(Error):
     """Data made with one model was opened with another."""
 
 
+class Overloaded(Error):
+    """More was asked for at once than fits: try again later, or raise the limit that the message names."""
+
+
 __all__ = [
     "ChecksumError",
     "Error",
@@ -36,5 +40,6 @@ __all__ = [
     "InvalidArgument",
     "IoError",
     "ModelMismatch",
+    "Overloaded",
     "VersionError",
 ]

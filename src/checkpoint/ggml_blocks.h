@@ -4,6 +4,7 @@
 #include <cstdint>
 #include <optional>
 #include <span>
+#include <string>
 
 namespace taesr {
 
@@ -27,8 +28,14 @@ inline constexpr std::size_t kGgmlBlock = 32;
 
 /// A number of half precision, from its bits.
 [[nodiscard]] float half_to_float(std::uint16_t bits);
+/// The nearest number of half precision, of two the even one; infinity above all.
+[[nodiscard]] std::uint16_t float_to_half(float value);
 
 /// `values.size()` is a multiple of values_per_block(type), and `bytes` holds exactly its blocks.
 void dequantise(GgmlType type, std::span<const std::byte> bytes, std::span<float> values);
+
+/// Appends the blocks of `values` to `bytes`, rounded as ggml rounds. values.size() is a multiple of
+/// values_per_block(type).
+void quantise(GgmlType type, std::span<const float> values, std::string& bytes);
 
 }  // namespace taesr

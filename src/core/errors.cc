@@ -14,6 +14,7 @@ FormatError::~FormatError() = default;
 VersionError::~VersionError() = default;
 ChecksumError::~ChecksumError() = default;
 ModelMismatch::~ModelMismatch() = default;
+Overloaded::~Overloaded() = default;
 
 Embedder::~Embedder() = default;
 

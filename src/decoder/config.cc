@@ -104,6 +104,16 @@ double read_rope_theta(const JsonFields& fields) {
   return fields.has("rope_theta") ? fields.number("rope_theta") : 10'000;
 }
 
+/// What files of ours have beside the architecture's own metadata.
+void read_sharing(const GgufFile& file, DecoderConfig& config) {
+  const auto text = [&](const char* key) { return std::string(file.text(key)); };
+  if (file.has(kGgufSharing)) config.sharing = parse_layer_sharing(text(kGgufSharing));
+  if (file.has(kGgufRecursions)) config.recursions = file.integer(kGgufRecursions, 1, kMostLayers);
+  if (file.has(kGgufRouting)) config.routing = parse_routing(text(kGgufRouting));
+  if (file.has(kGgufGate)) config.gate = parse_gate(text(kGgufGate));
+  if (file.has(kGgufGateScale)) config.gate_scale = file.number(kGgufGateScale);
+}
+
 }  // namespace
 
 LayerSharing parse_layer_sharing(const std::string& name) {
@@ -198,6 +208,7 @@ DecoderConfig read_decoder_config(const GgufFile& file) {
   if (table == file.tensors().end()) throw FormatError(origin + "tensor 'token_embd.weight' is missing");
   config.vocab_size = table->second.shape.front();
   config.tied_embeddings = file.tensors().find("output.weight") == file.tensors().end();
+  read_sharing(file, config);
   config.validate(origin);
   return config;
 }

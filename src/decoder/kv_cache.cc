@@ -5,7 +5,7 @@
 namespace taesr {
 namespace {
 
-constexpr std::int64_t kChunk = 16;  // pages
+constexpr std::int64_t kLargestChunk = 16;  // pages
 
 }  // namespace
 
@@ -32,8 +32,11 @@ void KvCache::add(std::int64_t layer, std::span<const std::int64_t> positions) {
   entries.positions.insert(entries.positions.end(), positions.begin(), positions.end());
   while (static_cast<std::int64_t>(entries.pages.size()) * kPage <
          static_cast<std::int64_t>(entries.positions.size())) {
-    chunks.push_back(std::make_unique<float[]>(static_cast<std::size_t>(kChunk * page_size())));
-    for (std::int64_t i = 0; i < kChunk; ++i) entries.pages.push_back(chunks.back().get() + i * page_size());
+    // Many sequences have their caches at a time: little more than what is used.
+    const auto pages = static_cast<std::int64_t>(entries.pages.size());
+    const std::int64_t chunk = std::clamp<std::int64_t>(pages / 4, 1, kLargestChunk);
+    chunks.push_back(std::make_unique<float[]>(static_cast<std::size_t>(chunk * page_size())));
+    for (std::int64_t i = 0; i < chunk; ++i) entries.pages.push_back(chunks.back().get() + i * page_size());
   }
 }
 

@@ -2,6 +2,8 @@
 
 #include <algorithm>
 #include <cmath>
+#include <functional>
+#include <limits>
 #include <numeric>
 
 #include "decoder/vectors.h"
@@ -28,6 +30,37 @@ void penalise(std::span<float> logits, std::span<const int> before, float penalt
   }
 }
 
+/// Tokens among which top_p usually finds its fewest.
+constexpr std::size_t kFewTokens = 128;
+
+/// The `count` best tokens, best first; of equal ones the first.
+std::vector<int> best_tokens(std::span<const float> logits, std::size_t count) {
+  constexpr std::size_t kPart = vectors::kPart;
+  std::vector<float> largest((logits.size() + kPart - 1) / kPart);
+  vectors::find_maxima(logits.data(), static_cast<std::int64_t>(logits.size()), largest.data());
+  float least = -std::numeric_limits<float>::infinity();  // so many tokens have at least
+  if (count < largest.size()) {
+    std::vector<float> best = largest;
+    const auto last = best.begin() + static_cast<std::ptrdiff_t>(count - 1);
+    std::nth_element(best.begin(), last, best.end(), std::greater());
+    least = *last;
+  }
+  std::vector<int> tokens;
+  for (std::size_t i = 0; i < logits.size(); ++i) {
+    if (i % kPart == 0 && largest[i / kPart] < least) {
+      i += kPart - 1;
+    } else if (logits[i] >= least) {
+      tokens.push_back(static_cast<int>(i));
+    }
+  }
+  const auto score = [&](int token) { return logits[static_cast<std::size_t>(token)]; };
+  const auto better = [&](int a, int b) { return score(a) != score(b) ? score(a) > score(b) : a < b; };
+  const auto kept = static_cast<std::ptrdiff_t>(std::min(count, tokens.size()));
+  std::partial_sort(tokens.begin(), tokens.begin() + kept, tokens.end(), better);
+  tokens.resize(static_cast<std::size_t>(kept));
+  return tokens;
+}
+
 }  // namespace
 
 void check_options(const GenerateOptions& options) {
@@ -51,34 +84,55 @@ int Sampler::choose(std::span<float> logits, std::span<const int> before) {
     throw Error(
         "the decoder computed scores that are not numbers; its weights are damaged: get the file again");
   }
-  return options_.temperature > 0 && options_.top_k != 1 ? draw(logits) : static_cast<int>(best);
+  if (options_.temperature == 0 || options_.top_k == 1) return static_cast<int>(best);
+  return draw(logits, logits[static_cast<std::size_t>(best)]);
 }
 
 /// Keeps the top_k best, then the fewest of them that together have the probability top_p (Holtzman et al.
 /// 2020, arXiv 1904.09751).
-int Sampler::draw(std::span<const float> logits) {
-  std::vector<int> order(logits.size());
-  std::iota(order.begin(), order.end(), 0);
-  const auto score = [&](int token) { return logits[static_cast<std::size_t>(token)]; };
-  const auto better = [&](int a, int b) { return score(a) != score(b) ? score(a) > score(b) : a < b; };
-  const std::size_t keep = options_.top_k == 0 ? order.size() : std::min(options_.top_k, order.size());
-  std::partial_sort(order.begin(), order.begin() + static_cast<std::ptrdiff_t>(keep), order.end(), better);
-  std::vector<double> weights(keep);
+int Sampler::draw(std::span<const float> logits, float most) {
+  const auto weight = [&](float score) {
+    return std::exp((static_cast<double>(score) - most) / options_.temperature);
+  };
+  if (options_.top_k == 0) {
+    weights_.resize(logits.size());
+    std::transform(logits.begin(), logits.end(), weights_.begin(), weight);
+    const double total = std::accumulate(weights_.begin(), weights_.end(), 0.0);
+    if (options_.top_p == 1) return static_cast<int>(draw_index(total));
+    return draw_best(logits, weight, options_.top_p * total);
+  }
+  order_ = best_tokens(logits, options_.top_k);
   double total = 0;
-  for (std::size_t i = 0; i < keep; ++i) {
-    total += weights[i] =
-        std::exp((static_cast<double>(score(order[i])) - score(order[0])) / options_.temperature);
-  }
-  std::size_t count = 0;
+  for (const int token : order_) total += weight(logits[static_cast<std::size_t>(token)]);
+  return draw_best(logits, weight, options_.top_p * total);
+}
+
+/// Draws from the fewest of the best tokens whose weights come to `enough`.
+template <class Weight>
+int Sampler::draw_best(std::span<const float> logits, const Weight& weight, double enough) {
   double kept = 0;
-  while (count < keep && (count == 0 || kept < options_.top_p * total)) kept += weights[count++];
-  // Not a distribution of the standard library: those draw differently from one library to the next.
-  double target = static_cast<double>(random_() >> 11) * 0x1p-53 * kept;
-  for (std::size_t i = 0; i < count; ++i) {
-    target -= weights[i];
-    if (target < 0) return order[i];
+  for (std::size_t count = kFewTokens;; count *= 8) {
+    if (options_.top_k == 0) order_ = best_tokens(logits, count);
+    weights_.clear();
+    kept = 0;
+    for (std::size_t i = 0; i < order_.size() && (i == 0 || kept < enough); ++i) {
+      weights_.push_back(weight(logits[static_cast<std::size_t>(order_[i])]));
+      kept += weights_.back();
+    }
+    if (kept >= enough || order_.size() == logits.size() || options_.top_k > 0) break;
   }
-  return order[count - 1];
+  return order_[draw_index(kept)];
+}
+
+/// Draws with the probabilities of weights_, which come to `total`.
+std::size_t Sampler::draw_index(double total) {
+  // Not a distribution of the standard library: those draw differently from one library to the next.
+  double target = static_cast<double>(random_() >> 11) * 0x1p-53 * total;
+  for (std::size_t i = 0; i < weights_.size(); ++i) {
+    target -= weights_[i];
+    if (target < 0) return i;
+  }
+  return weights_.size() - 1;
 }
 
 }  // namespace taesr

@@ -22,10 +22,15 @@ class Sampler {
   [[nodiscard]] int choose(std::span<float> logits, std::span<const int> before);
 
  private:
-  [[nodiscard]] int draw(std::span<const float> logits);
+  [[nodiscard]] int draw(std::span<const float> logits, float most);
+  template <class Weight>
+  [[nodiscard]] int draw_best(std::span<const float> logits, const Weight& weight, double enough);
+  [[nodiscard]] std::size_t draw_index(double total);
 
   GenerateOptions options_;
   std::mt19937_64 random_;
+  std::vector<int> order_;       // tokens to draw from, best first
+  std::vector<double> weights_;  // of what is drawn from
 };
 
 }  // namespace taesr

@@ -173,6 +173,23 @@ TAESR_CLONES void attend(const Attention& attention, float* weights, float* y) {
   for (; column < dim; ++column) mix_one(attention, weights, column, y);
 }
 
+TAESR_CLONES void find_maxima(const float* x, std::int64_t size, float* y) {
+  for (std::int64_t begin = 0; begin < size; begin += kPart) {
+    const std::int64_t end = std::min(size, begin + kPart);
+    Floats most = spread(x[begin]);
+    std::int64_t i = begin;
+    for (; i + kLanes <= end; i += kLanes) {
+      const Floats values = load(x + i);
+      most = values > most ? values : most;
+    }
+    float lanes[kLanes];
+    store(lanes, most);
+    float largest = *std::max_element(lanes, lanes + kLanes);
+    for (; i < end; ++i) largest = std::max(largest, x[i]);
+    *y++ = largest;
+  }
+}
+
 TAESR_CLONES std::int64_t find_largest(const float* x, std::int64_t size) {
   constexpr float kMost = std::numeric_limits<float>::max();
   float most = -kMost;

@@ -37,4 +37,9 @@ void attend(const Attention& attention, float* weights, float* y);
 /// Index of the largest value, the first of equal ones; -1 where one is not finite.
 [[nodiscard]] std::int64_t find_largest(const float* x, std::int64_t size);
 
+/// Values whose largest find_maxima finds together.
+inline constexpr std::int64_t kPart = 128;
+/// The largest value of each part of x, of which the last may be shorter. x is finite.
+void find_maxima(const float* x, std::int64_t size, float* y);
+
 }  // namespace taesr::vectors

@@ -52,4 +52,8 @@ struct DecoderWeights {
 [[nodiscard]] std::map<std::string, Matrix> export_weights(const DecoderConfig& config,
                                                            const DecoderWeights& weights);
 
+/// Decoder::save.
+void save_gguf(const DecoderConfig& config, const DecoderWeights& weights, GgmlType type,
+               const GgufFile* tokenizer, const std::filesystem::path& path);
+
 }  // namespace taesr

@@ -54,11 +54,11 @@ TEST(ForwardPass, DecodingTakesNextToNoMemoryFromTheHeap) {
         (void)pass.run({&token, 1}, cache, LogitsOf::kLastToken);
       }
     };
-    decode(33);  // room for 64 positions in every list and 256 entries of every layer
+    decode(33);  // room for 64 positions in every list
     const std::size_t before = allocations;
     decode(30);
-    // 30 tokens in 6 layers; a list of positions or a thread's attention weights may grow once.
-    EXPECT_LE(allocations - before, 6u) << name_of(routing);
+    // 30 tokens in 6 layers, each of which takes one or two pages; a list may grow once.
+    EXPECT_LE(allocations - before, 18u) << name_of(routing);
     EXPECT_GT(before, 100u);
   }
 }

@@ -2,6 +2,7 @@
 #include <cmath>
 #include <limits>
 #include <map>
+#include <random>
 #include <set>
 #include <thread>
 
@@ -170,6 +171,52 @@ TEST(Sampler, TopKAndTopPKeepTheBest) {
   EXPECT_EQ(drawn({.temperature = 1, .top_p = 0.7}), (std::set<int>{1, 2}));
   EXPECT_EQ(drawn({.temperature = 1}), (std::set<int>{0, 1, 2, 3}));
   EXPECT_EQ(drawn({.temperature = 1, .top_k = 1}), (std::set<int>{1}));
+}
+
+/// The probabilities that a plain sort gives.
+std::map<int, double> expected_probabilities(const std::vector<float>& logits,
+                                             const GenerateOptions& options) {
+  std::vector<int> order(logits.size());
+  for (std::size_t i = 0; i < order.size(); ++i) order[i] = static_cast<int>(i);
+  const auto score = [&](int token) { return logits[static_cast<std::size_t>(token)]; };
+  std::stable_sort(order.begin(), order.end(), [&](int a, int b) { return score(a) > score(b); });
+  if (options.top_k > 0) order.resize(std::min(options.top_k, order.size()));
+  double total = 0;
+  for (const int token : order) total += std::exp(score(token) / options.temperature);
+  std::map<int, double> kept;
+  double sum = 0;
+  for (const int token : order) {
+    if (!kept.empty() && sum >= options.top_p * total) break;
+    sum += kept[token] = std::exp(score(token) / options.temperature);
+  }
+  for (auto& [token, value] : kept) value /= sum;
+  return kept;
+}
+
+TEST(Sampler, LargeVocabulariesAreDrawnAsAPlainSortWould) {
+  std::mt19937 random(2);
+  std::normal_distribution<float> normal;
+  std::vector<float> logits(3000);
+  for (float& logit : logits) logit = std::round(normal(random) * 8) / 8;  // many are equal
+  for (const GenerateOptions& options :
+       {GenerateOptions{.temperature = 0.2, .top_k = 7}, GenerateOptions{.temperature = 0.3, .top_k = 500},
+        GenerateOptions{.temperature = 0.15, .top_p = 0.7}, GenerateOptions{.temperature = 1, .top_p = 0.9},
+        GenerateOptions{.temperature = 0.2},
+        GenerateOptions{.temperature = 0.2, .top_k = 90, .top_p = 0.5}}) {
+    const auto expected = expected_probabilities(logits, options);
+    Sampler sampler(options);
+    std::map<int, int> counts;
+    constexpr int kDraws = 4000;
+    for (int i = 0; i < kDraws; ++i) {
+      std::vector<float> scores = logits;
+      ++counts[sampler.choose(scores, {})];
+    }
+    for (const auto& [token, count] : counts) {
+      ASSERT_TRUE(expected.contains(token)) << token;
+      EXPECT_NEAR(static_cast<double>(count) / kDraws, expected.at(token), 0.03);
+    }
+    EXPECT_GE(counts.size(), std::min<std::size_t>(expected.size(), 7) - 1);
+  }
 }
 
 TEST(Sampler, RepeatedTokensBecomeLessProbable) {

@@ -9,7 +9,9 @@
 
 namespace taesr {
 
-struct Decoder::Impl {
+/// All that a decoder's file holds; its texts and queues share it.
+struct LoadedDecoder {
+  std::filesystem::path path;  // of the file or folder
   DecoderConfig config;
   std::optional<DecoderWeights> weights;
   DecoderOptions options;
@@ -19,5 +21,9 @@ struct Decoder::Impl {
   /// Throws InvalidArgument where there is none.
   [[nodiscard]] const ByteBpe& need_tokenizer() const;
 };
+
+/// Decoder::load.
+[[nodiscard]] std::shared_ptr<const LoadedDecoder> load_decoder(const std::filesystem::path& path,
+                                                                const DecoderOptions& options);
 
 }  // namespace taesr
