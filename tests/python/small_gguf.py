@@ -6,18 +6,22 @@ from pathlib import Path
 import numpy as np
 
 _U32, _F32, _STRING, _ARRAY, _I32 = 4, 6, 8, 9, 5
-_CHAT = (
+CHAT = (
     "{% for message in messages %}{% if loop.first and messages[0]['role'] != 'system' %}{{ "
     "'<|im_start|>system\nBe brief<|im_end|>\n' }}{% endif %}{{'<|im_start|>' + message['role'] + '\n' + "
     "message['content'] + '<|im_end|>' + '\n'}}{% endfor %}{% if add_generation_prompt %}"
     "{{ '<|im_start|>assistant\n' }}{% endif %}"
 )
+SPECIAL = ["<|im_start|>", "<|im_end|>"]
+VOCABULARY = 256 + len(SPECIAL)
 HIDDEN, INNER, LAYERS, HEADS = 16, 24, 2, 2
 
 
-def write(path: Path, *, positions: int = 4096, weights: bool = True, seed: int = 0) -> Path:
+def write(
+    path: Path, *, positions: int = 4096, weights: bool = True, template: str = CHAT, seed: int = 0
+) -> Path:
     """Write the file; without `weights` it has the tokenizer alone."""
-    tokens = [*_byte_tokens(), "<|im_start|>", "<|im_end|>"]
+    tokens = [*_byte_tokens(), *SPECIAL]
     metadata: list[bytes] = [
         _text("general.architecture", "llama"),
         _text("tokenizer.ggml.model", "gpt2"),
@@ -27,7 +31,7 @@ def write(path: Path, *, positions: int = 4096, weights: bool = True, seed: int 
         + _array(_I32, [struct.pack("<i", 1 if n < 256 else 3) for n in range(len(tokens))]),
         _key("tokenizer.ggml.merges") + _array(_STRING, []),
         _number("tokenizer.ggml.eos_token_id", len(tokens) - 1),
-        _text("tokenizer.chat_template", _CHAT),
+        _text("tokenizer.chat_template", template),
     ]
     tensors: list[tuple[str, np.ndarray]] = []
     if weights:

@@ -18,12 +18,7 @@ def register(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") ->
         "number; some questions have no answer in their sources and are refused.",
         allow_abbrev=False,
     )
-    parser.add_argument(
-        "questions",
-        type=Path,
-        metavar="FILE",
-        help='a paragraph a line: {"title", "context", "qas"}; .xz, .gz',
-    )
+    options.add_questions(parser)
     parser.add_argument(
         "--decoder", type=Path, required=True, metavar="GGUF", help="the model to train, which counts tokens"
     )

@@ -23,12 +23,7 @@ def register(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") ->
         "(SQuAD's) where the paragraph answers, and how often it refuses where it does and does not.",
         allow_abbrev=False,
     )
-    parser.add_argument(
-        "questions",
-        type=Path,
-        metavar="FILE",
-        help='a paragraph a line: {"title", "context", "qas"}; .xz, .gz',
-    )
+    options.add_questions(parser)
     parser.add_argument(
         "--answerable", type=options.count, metavar="N", help="questions with an answer (default: all)"
     )

@@ -152,6 +152,16 @@ def given(arguments: argparse.Namespace, *names: str) -> dict[str, Any]:
     return {name: value for name, value in values.items() if value is not None}
 
 
+def add_questions(parser: argparse.ArgumentParser) -> None:
+    """Add the file of questions, as `taesr.evaluation.squad` reads it."""
+    parser.add_argument(
+        "questions",
+        type=Path,
+        metavar="FILE",
+        help='a paragraph a line: {"title", "context", "qas"}; .xz, .gz',
+    )
+
+
 def add_device(parser: argparse.ArgumentParser) -> None:
     """Add --device."""
     parser.add_argument(

@@ -4,25 +4,17 @@ import argparse
 
 from taesr.cli import training_command
 
-_EPILOG = """The same command goes on from the newest checkpoint of the output folder. To end a run early,
-lower its limit, as in --set schedule.steps=1: it is measured and exported as it stands. Several GPUs:
-  torchrun --nproc-per-node 2 -m taesr train CONFIG.json
-"""
-
 
 def register(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
     """Add the command."""
-    parser = commands.add_parser(
+    training_command.add_command(
+        commands,
         "train",
+        run,
         help="train an encoder from a configuration file",
         description="Distils teachers into an encoder as a JSON file says, keeps checkpoints, measures "
         "retrieval on the way, and leaves a model folder that every other command takes with --model.",
-        epilog=_EPILOG,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-        allow_abbrev=False,
     )
-    training_command.add_arguments(parser)
-    parser.set_defaults(run=run)
 
 
 def run(arguments: argparse.Namespace) -> int:

@@ -14,6 +14,12 @@ if TYPE_CHECKING:
     from taesr.training import TrainResult
 
 
+_EPILOG = """The same command goes on from the newest checkpoint of the output folder. To end a run early,
+lower its limit, as in --set schedule.steps=1: it is measured and exported as it stands. Several GPUs:
+  torchrun --nproc-per-node 2 -m taesr {name} CONFIG.json
+"""
+
+
 class Train(Protocol):
     """A training: the overridden fields in, its result out."""
 
@@ -26,8 +32,23 @@ class Train(Protocol):
     ) -> "TrainResult": ...
 
 
-def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Add CONFIG.json, --set, --resume and --json."""
+def add_command(
+    commands: "argparse._SubParsersAction[argparse.ArgumentParser]",
+    name: str,
+    run: Callable[[argparse.Namespace], int],
+    *,
+    help: str,  # noqa: A002 - argparse names it so
+    description: str,
+) -> None:
+    """Add a command with CONFIG.json, --set, --resume and --json."""
+    parser = commands.add_parser(
+        name,
+        help=help,
+        description=description,
+        epilog=_EPILOG.format(name=name),
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        allow_abbrev=False,
+    )
     parser.add_argument("config", type=Path, metavar="CONFIG.json", help="what to train")
     parser.add_argument(
         "--set",
@@ -44,6 +65,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "checkpoint (default: what the configuration says)",
     )
     options.add_json(parser)
+    parser.set_defaults(run=run)
 
 
 def run(arguments: argparse.Namespace, train: Train) -> int:
