@@ -579,7 +579,7 @@ def test_what_is_passed_once_takes_smaller_steps(tmp_path: Path) -> None:
         ("model.recursions", 1, r"model\.recursions is 1; allowed: 2 to 64"),
         ("model.sharing", "all", r'model\.sharing is "all"; allowed'),
         ("model.initialisation", "best", r'model\.initialisation is "best"; allowed: "stepwise"'),
-        ("model.init", "", r"model\.init is empty"),
+        ("model.init", "", r"model\.init is missing"),
         ("data.sequence_length", 1, r"data\.sequence_length is 1; allowed: at least 2"),
         ("data.sequence_lenght", 8, r"unknown field data\.sequence_lenght; did you mean sequence_length"),
         ("data.held_out", 0.9, r"data\.held_out is 0\.9; allowed: 0 to 0\.5"),
