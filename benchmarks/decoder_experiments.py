@@ -139,7 +139,7 @@ def run_all(
     """Train one after the other; return 1 where a run failed, 3 where time ran out, else 0."""
     end = None if seconds is None else time.monotonic() + seconds
     failed, left_out = [], []
-    slowest = 0.0  # seconds a FLOP, of the runs so far
+    pace = 0.0  # seconds a FLOP, of the run before
     for run in experiments:
         folder = output / run.family / run.slug
         try:
@@ -154,7 +154,7 @@ def run_all(
             continue
         flops = each * (config.schedule.tokens or 0)
         left = None if end is None else end - time.monotonic()
-        if left is not None and left < max(1.0, slowest * flops):
+        if left is not None and left < max(1.0, pace * flops):
             left_out.append(run.name)
             continue
         begin = time.monotonic()
@@ -164,7 +164,7 @@ def run_all(
         if not (folder / "training.json").is_file():
             (left_out if outcome.startswith("stopped") else failed).append(run.name)
         else:
-            slowest = max(slowest, took / flops)
+            pace = took / flops
     if left_out:
         print(f"time is up; not done: {', '.join(left_out)}", flush=True)
     if failed:

@@ -345,7 +345,7 @@ class DecoderTrainConfig(ConfigFile):
         "auto" for CUDA where there is one, "cpu", "cuda".
     unshared_lr : float
         Step size of what is passed once (the ends, the token table, the last norm), as a share of the
-        others'. It is what up-training must change least.
+        others'. It is what up-training must change least; from scratch take 1.
     precision : str
         Arithmetic of the layers; parameters, the residual stream, norms and losses are float32.
     accumulate : int
