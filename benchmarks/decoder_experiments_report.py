@@ -245,23 +245,25 @@ def against(results: Sequence[Result]) -> list[str]:
     rest = [result for result in results[1:] if result.held_out_loss is not None]
     if first.held_out_loss is None or not rest:
         return []
-    lines = [f"Against {first.name} (loss {first.held_out_loss:.4f}), worst first:", ""]
+    lines = [
+        f"Against {first.name}, worst first; costs as shares of its own:",
+        "",
+        "| run | | nats | parameters | tokens | training FLOPs | forward FLOPs a token | KV bytes |",
+        "|---|---|---|---|---|---|---|---|",
+    ]
     for result in sorted(rest, key=lambda result: -(result.held_out_loss or 0.0)):
         difference = (result.held_out_loss or 0.0) - first.held_out_loss
-        verdict = "level" if abs(difference) < CLEAR else "worse" if difference > 0 else "better"
-        lines.append(
-            f"* {result.name}: {verdict}, {difference:+.3f} nats, with "
-            f"{ratio(result.parameters, first.parameters)} of the parameters, "
-            f"{ratio(result.tokens, first.tokens)} of the tokens, "
-            f"{ratio(result.training_flops, first.training_flops)} of the training FLOPs, "
-            f"{ratio(result.forward_flops_per_token, first.forward_flops_per_token)} of a token's forward "
-            f"FLOPs and {ratio(result.kv_bytes, first.kv_bytes)} of the KV bytes"
-        )
+        cells = [
+            result.name,
+            "level" if abs(difference) < CLEAR else "loses" if difference > 0 else "wins",
+            f"{difference:+.3f}",
+            *(
+                f"{getattr(result, cost) / getattr(first, cost):.0%}"
+                for cost in ("parameters", "tokens", "training_flops", "forward_flops_per_token", "kv_bytes")
+            ),
+        ]
+        lines.append(f"| {' | '.join(cells)} |")
     return ["\n".join(lines)]
-
-
-def ratio(value: float, reference: float) -> str:
-    return f"{value / reference:.0%}"
 
 
 def draw(folder: Path, family: str, results: Sequence[Result]) -> None:
