@@ -271,21 +271,26 @@ def draw(folder: Path, family: str, results: Sequence[Result]) -> None:
     from matplotlib.figure import Figure
 
     measured = [result for result in results if result.held_out_loss is not None]
-    for name, label, value in (
-        ("training", "training PFLOP", lambda result: result.training_flops / 1e15),
-        ("forward", "forward MFLOP a token", lambda result: result.forward_flops_per_token / 1e6),
+    for name, label, costs in (
+        ("training", "training PFLOP", [result.training_flops / 1e15 for result in measured]),
+        ("forward", "forward MFLOP a token", [result.forward_flops_per_token / 1e6 for result in measured]),
     ):
-        figure = Figure(figsize=(8, 5.5), layout="constrained")
+        figure = Figure(figsize=(10, 5.5), layout="constrained")
         axes = figure.add_subplot()
-        for result in measured:
+        for number, (result, cost) in enumerate(zip(measured, costs, strict=True), 1):
+            at = (cost, result.held_out_loss or 0.0)
             marker = {"expert_choice": "o", "token_choice": "^"}.get(result.routing, "s")
-            axes.plot(value(result), result.held_out_loss, marker, color=colour(result.recursions))
+            axes.plot(
+                *at, marker, color=colour(result.recursions),
+                label=f"{number} {result.name}",
+            )  # fmt: skip
             axes.annotate(
-                result.name, (value(result), result.held_out_loss), textcoords="offset points",
-                xytext=(5, 4), fontsize="xx-small",
+                str(number), at, textcoords="offset points",
+                xytext=(5, 4), fontsize="x-small",
             )  # fmt: skip
         axes.set(title=results[0].title, xlabel=label, ylabel="held-out loss, nats")
         axes.grid(alpha=0.3)
+        figure.legend(loc="outside right upper", fontsize="x-small", frameon=False)
         figure.savefig(folder / f"{family}-{name}.png", dpi=130, metadata={"Software": None})
     figure = Figure(figsize=(8, 5.5), layout="constrained")
     axes = figure.add_subplot()
