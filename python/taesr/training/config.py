@@ -307,7 +307,7 @@ class ConfigFile:
         document = read_json(path)
         try:
             for name, text in (overrides or {}).items():
-                document = with_value(document, name, _parsed(text))
+                document = with_value(document, name, parsed(text))
             return cls.from_dict(document)
         except InvalidArgument as error:
             raise InvalidArgument(f"{path}: {error}") from None
@@ -323,7 +323,7 @@ class ConfigFile:
         >>> config.override("optimizer.lr", "3e-4").optimizer.lr  # doctest: +SKIP
         0.0003
         """
-        return self.from_dict(with_value(self.to_dict(), path, _parsed(text)))
+        return self.from_dict(with_value(self.to_dict(), path, parsed(text)))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -437,7 +437,8 @@ def require_every(steps: int | None, seconds: float | None) -> None:
     require("every_seconds", 1 if seconds is None else seconds, 0.1)
 
 
-def _parsed(text: str) -> Any:
+def parsed(text: str) -> Any:
+    """Value of KEY=VALUE: JSON, or a string that needs no quotes."""
     try:
         return json.loads(text)
     except json.JSONDecodeError:

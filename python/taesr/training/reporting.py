@@ -15,7 +15,7 @@ from taesr.training.fields import differences
 from taesr.training.log import Meter, RunLog, Say, duration, quantity
 from taesr.training.schedule import Progress, seconds_left, share_done
 
-_HARMLESS = ("output", "checkpoints", "evaluate", "log", "export")  # settings that change no loss
+HARMLESS = ("output", "checkpoints", "evaluate", "log", "export")  # settings that change no loss
 
 
 class Every(Protocol):
@@ -143,7 +143,7 @@ class Reporter:
     def changed(self, before: dict[str, Any]) -> None:
         """Warn of settings that differ from those of the checkpoint that the run goes on from."""
         paths = differences(before, self._config.to_dict())
-        paths = [path for path in paths if path.split(".")[0] not in _HARMLESS]
+        paths = [path for path in paths if path.split(".")[0] not in HARMLESS]
         if paths:
             names = ", ".join(paths)
             self._write("warning", {"changed": paths}, f"warning: other settings than before: {names}")

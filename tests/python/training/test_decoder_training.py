@@ -29,7 +29,12 @@ from taesr.cli import main
 from taesr.nn import RecursiveDecoder
 from taesr.nn.token_routing import keep_best
 from taesr.training.decoder import DecoderTrainConfig, DecoderTrainer, train_decoder
-from taesr.training.decoder.config import DecoderDataOptions, DecoderModelOptions, DecoderRoutingOptions
+from taesr.training.decoder.config import (
+    DecoderDataOptions,
+    DecoderModelOptions,
+    DecoderRoutingOptions,
+    DecoderShapeOptions,
+)
 from taesr.training.decoder.head_loss import HeadLossOptions, cross_entropies, head_loss
 from taesr.training.decoder.held_out import HeldOutLoss
 from taesr.training.decoder.rows import BatchPlanner, RowReader
@@ -368,6 +373,85 @@ def test_a_shape_that_does_not_go_with_the_start_is_refused(tmp_path: Path, gguf
     assert (three.config.layers, three.config.unique_layers) == (5, 3)
 
 
+SCRATCH = {"hidden_size": 32, "layers": 6, "heads": 4, "kv_heads": 2, "max_positions": 128}
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        {},
+        {"sharing": "sequence", "recursions": 3},
+        {"sharing": "middle_cycle", "routing": "expert_choice", "gate": "scaled"},
+        {"sharing": "cycle", "routing": "token_choice"},
+    ],
+)
+def test_a_model_from_scratch_learns_and_the_engine_loads_it(tmp_path: Path, options: dict[str, Any]) -> None:
+    changes = {"model": {"shape": SCRATCH, **options}, "losses": {}, "optimizer__name": "muon"}
+    tokenizer = {"data__tokenizer": str(tmp_path / "start.gguf")}
+    config = decoder_config(tmp_path, schedule__steps=40, unshared_lr=1.0, **changes, **tokenizer)
+    result = train_decoder(config)
+    losses = [row["cross_entropy"] for row in rows_of(tmp_path / "run")]
+    assert losses[0] == pytest.approx(np.log(259), abs=0.2)  # it knows nothing yet
+    assert np.mean(losses[-5:]) < 0.7 * losses[0]
+    assert result.model is not None
+    shape = Decoder.load(result.model).config
+    assert (shape.vocab_size, shape.layers, shape.head_dim, shape.intermediate_size) == (259, 6, 8, 128)
+    assert (shape.sharing, shape.routing) == (options.get("sharing", "none"), options.get("routing", "none"))
+
+
+def test_random_weights_are_the_seeds(tmp_path: Path) -> None:
+    def first_weights(seed: int, **shape: Any) -> torch.Tensor:
+        sizes = {**SCRATCH, "vocab_size": 259, **shape}
+        changes = {"model": {"shape": sizes}, "losses": {}, "seed": seed}
+        with (
+            World.join("cpu") as world,
+            DecoderTrainer(
+                decoder_config(tmp_path, **changes, data__tokenizer=str(tmp_path / "start.gguf")), world
+            ) as trainer,
+        ):
+            return trainer.model.state_dict()["model.layers.5.self_attn.q_proj.weight"].clone()
+
+    assert torch.equal(first_weights(3), first_weights(3))
+    assert not torch.equal(first_weights(3), first_weights(4))
+    assert first_weights(3, head_dim=16).shape == (64, 32)
+
+
+@pytest.mark.parametrize(
+    ("model", "message"),
+    [
+        ({}, r"model\.init is missing; name a GGUF file or a model folder, or give shape"),
+        ({"init": "x", "shape": SCRATCH}, r"model: init and shape are both set|model\.init and shape"),
+        ({"layers": 4, "shape": SCRATCH}, r"model\.layers is for init; set shape\.layers"),
+        ({"shape": {"hidden_size": 32, "layers": 6}}, r"field model\.shape\.heads is missing"),
+        (
+            {"shape": SCRATCH | {"heads": 5}},
+            r"model\.shape\.heads is 5; allowed: divisors of hidden_size, 32",
+        ),
+        ({"shape": SCRATCH | {"kv_heads": 3}}, r"model\.shape\.kv_heads is 3; allowed: divisors of heads, 4"),
+        ({"shape": SCRATCH | {"layers": 0}}, r"model\.shape\.layers is 0; allowed: at least 1"),
+    ],
+)
+def test_a_shape_that_cannot_be_is_refused(tmp_path: Path, model: dict[str, Any], message: str) -> None:
+    with pytest.raises(taesr.InvalidArgument, match=message):
+        decoder_config(tmp_path, model=model)
+
+
+def test_a_shape_that_cannot_be_shared_or_has_no_vocabulary_is_refused() -> None:
+    shape = DecoderShapeOptions(**SCRATCH, vocab_size=99)  # type: ignore[arg-type]
+    for options, message in (
+        ({"sharing": "middle_cycle", "recursions": 3}, r"model\.shape: .*recursions is 3"),
+        (
+            {"routing": "expert_choice"},
+            r"model\.routing is expert_choice and the layers are shared as 'none'",
+        ),
+        ({"sharing": "sequence", "routing": "token_choice"}, "cycle and middle_cycle"),
+    ):
+        with pytest.raises(taesr.InvalidArgument, match=message):
+            start_model(DecoderModelOptions(shape=shape, **options))  # type: ignore[arg-type]
+    with pytest.raises(taesr.InvalidArgument, match=r"model\.shape\.vocab_size is missing"):
+        start_model(DecoderModelOptions(shape=DecoderShapeOptions(**SCRATCH)))  # type: ignore[arg-type]
+
+
 # --- capacities
 
 
@@ -579,7 +663,7 @@ def test_what_is_passed_once_takes_smaller_steps(tmp_path: Path) -> None:
         ("model.recursions", 1, r"model\.recursions is 1; allowed: 2 to 64"),
         ("model.sharing", "all", r'model\.sharing is "all"; allowed'),
         ("model.initialisation", "best", r'model\.initialisation is "best"; allowed: "stepwise"'),
-        ("model.init", "", r"model\.init is empty"),
+        ("model.init", "", r"model\.init is missing"),
         ("data.sequence_length", 1, r"data\.sequence_length is 1; allowed: at least 2"),
         ("data.sequence_lenght", 8, r"unknown field data\.sequence_lenght; did you mean sequence_length"),
         ("data.held_out", 0.9, r"data\.held_out is 0\.9; allowed: 0 to 0\.5"),

@@ -26,34 +26,93 @@ _INITIALISATIONS = ("stepwise", "average", "lower", "upper")
 
 
 @dataclass(frozen=True, kw_only=True)
+class DecoderShapeOptions:
+    """A Llama-style model with random weights.
+
+    Attributes
+    ----------
+    hidden_size : int
+    layers : int
+        That a token passes at most; with shared layers fewer are stored.
+    heads : int
+    kv_heads : int, optional
+        Heads of keys and values; by default as many as `heads`.
+    head_dim : int, optional
+        By default hidden_size / heads.
+    intermediate_size : int, optional
+        Inner size of the feed-forward networks; by default 8/3 of hidden_size, up to a multiple of 64.
+    vocab_size : int, optional
+        By default that of `data.tokenizer`.
+    max_positions : int
+    rope_theta, norm_eps : float
+    tied_embeddings : bool
+        The token table makes the scores of the next token too.
+    """
+
+    hidden_size: int
+    layers: int
+    heads: int
+    kv_heads: int | None = None
+    head_dim: int | None = None
+    intermediate_size: int | None = None
+    vocab_size: int | None = None
+    max_positions: int = 2048
+    rope_theta: float = 10000.0
+    norm_eps: float = 1e-5
+    tied_embeddings: bool = True
+
+    def __post_init__(self) -> None:
+        for name in ("hidden_size", "layers", "heads", "max_positions"):
+            require(name, getattr(self, name), 1)
+        for name in ("kv_heads", "head_dim", "intermediate_size", "vocab_size"):
+            value = getattr(self, name)
+            require(name, 1 if value is None else value, 1)
+        if self.head_dim is None and self.hidden_size % self.heads:
+            raise InvalidArgument(
+                f"heads is {self.heads}; allowed: divisors of hidden_size, {self.hidden_size}, or any with "
+                "head_dim"
+            )
+        if self.heads % (self.kv_heads or self.heads):
+            raise InvalidArgument(f"kv_heads is {self.kv_heads}; allowed: divisors of heads, {self.heads}")
+        require("rope_theta", self.rope_theta, 0, without_low=True)
+        require("norm_eps", self.norm_eps, 0, 1, without_low=True)
+
+
+@dataclass(frozen=True, kw_only=True)
 class DecoderModelOptions:
     """Where the model comes from, and its shape.
 
     Attributes
     ----------
-    init : str
+    init : str, optional
         GGUF file, or folder with config.json and model.safetensors, to start from.
+    shape : DecoderShapeOptions, optional
+        Instead of `init`: train from scratch.
     sharing : str, optional
-        Which layers become one; None: as in `init`. A model that shares layers already stays as it is.
+        Which layers become one; None: as in `init`, or none. A model that shares layers already stays as
+        it is.
     recursions : int
         How often the shared layers are passed, from 2; for a model that begins to share layers.
     layers : int, optional
-        Layers that a token passes at most; by default as many of `init`'s as the recursions can share
-        evenly.
+        Layers of `init` that a token passes at most; by default as many as the recursions can share
+        evenly. For a model from scratch `shape` says it.
     initialisation : str
-        What shared layers begin as: "stepwise", "average", "lower" or "upper" (`taesr.nn.shared_weights`).
+        What shared layers of `init` begin as: "stepwise", "average", "lower" or "upper"
+        (`taesr.nn.shared_weights`).
     routing : str, optional
         Who decides which tokens pass a further recursion; None: as in `init`. Routers that `init` lacks
         begin as zeros, which leave the model as it is.
     gate : str
-        Of new routers: "preserving" leaves the model as it is at first, "scaled" is the paper's.
+        Of new routers: "preserving" leaves the model as it is at first, "scaled" is the paper's, for training
+        from scratch.
     gate_scale : float
         Of "scaled".
     shared_keys : bool
         Later recursions read the keys and values of the first, as kv_caching "shared" does.
     """
 
-    init: str
+    init: str | None = None
+    shape: DecoderShapeOptions | None = None
     sharing: Sharing | None = None
     recursions: int = 2
     layers: int | None = None
@@ -64,8 +123,12 @@ class DecoderModelOptions:
     shared_keys: bool = False
 
     def __post_init__(self) -> None:
-        if not self.init:
-            raise InvalidArgument("init is empty; name a GGUF file or a model folder")
+        if not self.init and self.shape is None:
+            raise InvalidArgument("init is missing; name a GGUF file or a model folder, or give shape")
+        if self.init is not None and self.shape is not None:
+            raise InvalidArgument("init and shape are both set; leave one of them out")
+        if self.layers is not None and self.shape is not None:
+            raise InvalidArgument("layers is for init; set shape.layers")
         require_choice("sharing", self.sharing or "none", _SHARINGS)
         require("recursions", self.recursions, 2, 64)
         require("layers", 1 if self.layers is None else self.layers, 1)
@@ -282,7 +345,7 @@ class DecoderTrainConfig(ConfigFile):
         "auto" for CUDA where there is one, "cpu", "cuda".
     unshared_lr : float
         Step size of what is passed once (the ends, the token table, the last norm), as a share of the
-        others'. It is what up-training must change least.
+        others'. It is what up-training must change least; from scratch take 1.
     precision : str
         Arithmetic of the layers; parameters, the residual stream, norms and losses are float32.
     accumulate : int

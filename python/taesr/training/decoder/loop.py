@@ -67,7 +67,7 @@ class DecoderTrainer(Run[DecoderTrainConfig, RunState]):
         report: Report | None = None,
     ) -> None:
         super().__init__(config, world, say=say)
-        self.model = start_model(config.model)
+        self.model = start_model(config.model, config.data.tokenizer)
         _check_routing(config, self.model)
         self._open_log()
         cache = self._tokens(report)
@@ -172,7 +172,8 @@ class DecoderTrainer(Run[DecoderTrainConfig, RunState]):
     def _tokens(self, report: Report | None) -> TokenCache:
         """Make the cache in one process; the others find it made."""
         data = self.config.data
-        gguf = None if Path(self.config.model.init).is_dir() else self.config.model.init
+        init = self.config.model.init
+        gguf = None if init is None or Path(init).is_dir() else init
         with self.world.leader_first():
             cache = prepare_tokens(data, data.tokenizer or gguf, report=report if self.world.leads else None)
         shape = self.model.config

@@ -10,7 +10,7 @@ from taesr.decoder import Decoder
 from taesr.errors import InvalidArgument
 from taesr.nn import DecoderConfig, RecursiveDecoder, shared_weights
 from taesr.nn.decoder import reshaped
-from taesr.training.decoder.config import DecoderModelOptions
+from taesr.training.decoder.config import DecoderModelOptions, DecoderShapeOptions
 
 Weights = dict[str, Tensor]
 
@@ -29,11 +29,16 @@ def read_model(path: str | Path) -> tuple[DecoderConfig, Weights]:
     return decoder.config, {name: torch.from_numpy(value) for name, value in decoder.weights().items()}
 
 
-def start_model(options: DecoderModelOptions) -> RecursiveDecoder:
+def start_model(options: DecoderModelOptions, tokenizer: str | None = None) -> RecursiveDecoder:
     """Make the model to train of the one that the options name: layers shared, routers added.
+
+    `tokenizer` is a GGUF file whose vocabulary a model from scratch gets, where `shape` says no size.
 
     Raises InvalidArgument for a shape that does not go with the start, with the field's path.
     """
+    if options.shape is not None:
+        return RecursiveDecoder(_config_from_scratch(options, options.shape, tokenizer))
+    assert options.init is not None  # the options check it
     plain, weights = read_model(options.init)
     config, weights = _with_sharing(plain, weights, options)
     config, weights = _with_routers(config, weights, options)
@@ -57,6 +62,42 @@ def check_teacher(teacher: DecoderConfig, student: DecoderConfig) -> None:
         )
     if teacher.sharing != "none" or teacher.routing != "none":
         raise InvalidArgument("losses.teacher.path shares layers; take a teacher that does not")
+
+
+def _config_from_scratch(
+    options: DecoderModelOptions, shape: DecoderShapeOptions, tokenizer: str | None
+) -> DecoderConfig:
+    vocabulary = shape.vocab_size
+    if vocabulary is None:
+        if tokenizer is None:
+            raise InvalidArgument(
+                "model.shape.vocab_size is missing; set it, or name the GGUF file with the tokenizer in "
+                "data.tokenizer"
+            )
+        vocabulary = Decoder.load(tokenizer).config.vocab_size
+    sharing = options.sharing or "none"
+    _check_routing(options.routing, sharing)
+    try:
+        return DecoderConfig(
+            vocab_size=vocabulary,
+            hidden_size=shape.hidden_size,
+            intermediate_size=shape.intermediate_size or -(-shape.hidden_size * 8 // (3 * 64)) * 64,
+            layers=shape.layers,
+            heads=shape.heads,
+            kv_heads=shape.kv_heads or shape.heads,
+            head_dim=shape.head_dim or shape.hidden_size // shape.heads,
+            max_positions=shape.max_positions,
+            rope_theta=shape.rope_theta,
+            norm_eps=shape.norm_eps,
+            tied_embeddings=shape.tied_embeddings,
+            sharing=sharing,
+            recursions=1 if sharing == "none" else options.recursions,
+            routing=options.routing or "none",
+            gate=options.gate,
+            gate_scale=options.gate_scale,
+        )
+    except InvalidArgument as error:
+        raise InvalidArgument(f"model.shape: {error}") from None
 
 
 def _with_sharing(
@@ -94,13 +135,17 @@ def _with_routers(
             f"model.routing is {wanted}, and {options.init} has routers already ({config.routing}); "
             "leave model.routing out"
         )
-    if config.sharing not in ("cycle", "middle_cycle"):
-        raise InvalidArgument(
-            f"model.routing is {wanted} and the layers are shared as {config.sharing!r}; "
-            "allowed: with cycle and middle_cycle"
-        )
+    _check_routing(wanted, config.sharing)
     shape = reshaped(config, routing=wanted, gate=options.gate, gate_scale=options.gate_scale)
     routers = {"model.router.weight": torch.zeros(config.recursions, config.hidden_size)}
     if wanted == "token_choice":
         routers["model.router.bias"] = torch.zeros(config.recursions)
     return shape, weights | routers
+
+
+def _check_routing(wanted: str | None, sharing: str) -> None:
+    if wanted not in (None, "none") and sharing not in ("cycle", "middle_cycle"):
+        raise InvalidArgument(
+            f"model.routing is {wanted} and the layers are shared as {sharing!r}; "
+            "allowed: with cycle and middle_cycle"
+        )
