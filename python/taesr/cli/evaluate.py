@@ -161,7 +161,7 @@ def _evaluate(
         max_tokens=arguments.max_tokens,
     )
     if arguments.mode in head_options.MODES:
-        fusion = head_options.fusion_of(arguments)
+        fusion = head_options.fusion_of(arguments, encoder.config)
         return evaluation.evaluate_heads(
             dataset, encoder, arguments.mode, options, fusion=fusion, progress=progress
         )
@@ -195,5 +195,5 @@ def _settings(arguments: argparse.Namespace, encoder: "taesr.Encoder") -> dict[s
         "fingerprint": encoder.fingerprint,
         "arithmetic": encoder.precision,
         "device": encoder.device,
-        **head_options.settings(arguments),
+        **head_options.settings(arguments, encoder.config),
     }

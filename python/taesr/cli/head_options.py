@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 from taesr.errors import InvalidArgument
 
 if TYPE_CHECKING:
+    from taesr.config import TAESRConfig
     from taesr.evaluation import FusionOptions
 
 MODES = ("sparse", "sparse-idf", "late", "hybrid")
@@ -19,7 +20,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
         type=_weights,
         metavar="HEAD=W,...",
         help="heads that take part (dense, sparse or sparse-idf, late) and their weights "
-        "(default: dense=1,sparse-idf=1,late=1)",
+        "(default: 1 each, sparse-idf where the model's searches take queries from the table)",
     )
     group.add_argument(
         "--fusion",
@@ -46,23 +47,24 @@ def check(arguments: argparse.Namespace) -> None:
         fusion_of(arguments)
 
 
-def fusion_of(arguments: argparse.Namespace) -> "FusionOptions":
-    """Return the options as the library has them."""
+def fusion_of(arguments: argparse.Namespace, config: "TAESRConfig | None" = None) -> "FusionOptions":
+    """Return the options as the library has them; weights that are not given are those of a model."""
     from taesr.evaluation import FusionOptions
+    from taesr.evaluation.fusion import model_weights
 
     given = {
-        "weights": arguments.head_weights,
+        "weights": arguments.head_weights or (model_weights(config) if config else None),
         "method": arguments.fusion,
         "candidates": arguments.candidates,
     }
     return FusionOptions(**{name: value for name, value in given.items() if value is not None})
 
 
-def settings(arguments: argparse.Namespace) -> dict[str, Any]:
+def settings(arguments: argparse.Namespace, config: "TAESRConfig") -> dict[str, Any]:
     """Return what a reader needs to repeat the figures of this mode."""
     if arguments.mode not in ("late", "hybrid"):
         return {}
-    fusion = fusion_of(arguments)
+    fusion = fusion_of(arguments, config)
     if arguments.mode == "late":
         return {"candidates": fusion.candidates}
     return {"candidates": fusion.candidates, "fusion": fusion.method, "head_weights": dict(fusion.weights)}

@@ -3,13 +3,16 @@
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 
 from taesr._native import core
 from taesr.errors import InvalidArgument
 from taesr.evaluation.exact import Floats
+
+if TYPE_CHECKING:
+    from taesr.config import TAESRConfig
 
 Head = Literal["dense", "sparse", "sparse-idf", "late"]
 HEADS: tuple[Head, ...] = ("dense", "sparse", "sparse-idf", "late")
@@ -57,6 +60,11 @@ class FusionOptions:
         for name in ("candidates", "rrf_k"):
             if getattr(self, name) < 1:
                 raise InvalidArgument(f"{name} is {getattr(self, name)}; it must be at least 1")
+
+
+def model_weights(config: "TAESRConfig") -> dict[Head, float]:
+    """Equal weights of the three heads, the sparse one with queries as the model's searches make them."""
+    return {"dense": 1.0, "sparse-idf" if config.sparse_queries == "table" else "sparse": 1.0, "late": 1.0}
 
 
 def fuse(scores: Mapping[Head, Floats], options: FusionOptions) -> Floats:

@@ -9,7 +9,7 @@ import numpy as np
 from taesr.errors import Error, InvalidArgument
 from taesr.evaluation import cost
 from taesr.evaluation.beir import RetrievalDataset
-from taesr.evaluation.fusion import FusionOptions, Head
+from taesr.evaluation.fusion import FusionOptions, Head, model_weights
 from taesr.evaluation.head_index import HeadIndex, TextOutputs
 from taesr.evaluation.metrics import evaluate_rankings, mean_of, ranking_depth
 from taesr.evaluation.retrieval import (
@@ -55,7 +55,8 @@ def evaluate_heads(
     options : RetrievalOptions, optional
         `precision` must be "float32".
     fusion : FusionOptions, optional
-        For the hybrid mode, and the number of candidates for "late".
+        For the hybrid mode, and the number of candidates for "late"; by default the heads weigh the same
+        and sparse queries are made as the model's searches make them.
     progress : callable, optional
         Called with (what is being done, texts done, texts in all).
 
@@ -67,7 +68,7 @@ def evaluate_heads(
     options = options or RetrievalOptions()
     if options.precision != "float32":
         raise InvalidArgument(f"precision is {options.precision!r}; this mode has only 'float32'")
-    fusion = _weighted(mode, fusion or FusionOptions())
+    fusion = _weighted(mode, fusion or FusionOptions(model_weights(encoder.config)))
     reader = _Reader(encoder, options, fusion)
     queries, read_queries = reader.read(dataset.queries, "query", f"{dataset.name} queries", progress)
     documents, read = reader.read(dataset.documents, "passage", f"{dataset.name} documents", progress)

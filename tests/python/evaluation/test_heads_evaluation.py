@@ -199,6 +199,28 @@ def test_modes_that_do_not_fit_are_refused(beir_folder: Path, full: Encoder) -> 
         evaluate_heads(dataset, full, "hybrid", fusion=both)
 
 
+@pytest.mark.parametrize(("queries", "head"), [("table", "sparse-idf"), ("encoder", "sparse")])
+def test_fusion_takes_sparse_queries_as_the_models_searches_do(
+    beir_folder: Path,
+    model_folder: Path,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    queries: str,
+    head: str,
+) -> None:
+    shutil.copytree(model_folder, tmp_path / "model")
+    config = {**json.loads((model_folder / "config.json").read_text()), "sparse_queries": queries}
+    (tmp_path / "model" / "config.json").write_text(json.dumps(config))
+    arguments = ["eval", str(beir_folder), "--model", str(tmp_path / "model"), "--mode", "hybrid", "--json"]
+    assert main(arguments) == 0
+    document = json.loads(capsys.readouterr().out)
+    assert document["settings"]["head_weights"] == {"dense": 1, head: 1, "late": 1}
+    named = FusionOptions({"dense": 1.0, head: 1.0, "late": 1.0})
+    model, dataset = Encoder.load(tmp_path / "model"), load_beir(beir_folder)
+    explicit = evaluate_heads(dataset, model, "hybrid", fusion=named)
+    assert evaluate_heads(dataset, model, "hybrid").per_query == explicit.per_query
+
+
 @pytest.mark.parametrize("mode", MODES)
 def test_the_command_reports_each_mode(
     beir_folder: Path, model_folder: Path, capsys: pytest.CaptureFixture[str], mode: str
