@@ -123,11 +123,16 @@ void attend_head(const KvPages& pages, const DecodeRow& row, std::int64_t slot, 
   const auto entry_of = [&](std::int64_t i) {
     return page_of<const T>(pages, row, i / kDecodePage, slot, kv_head, size) + i % kDecodePage * size;
   };
+  std::vector<float> turned_query(static_cast<std::size_t>(size));
+  for (std::int64_t k = 0; k < size; ++k) turned_query[static_cast<std::size_t>(k)] = turned(query, k, size, turn);
   std::vector<float> weights(static_cast<std::size_t>(row.visible));
   float largest = -std::numeric_limits<float>::infinity();
   for (std::int64_t i = 0; i < row.visible; ++i) {
     float score = 0;
-    for (std::int64_t k = 0; k < size; ++k) score += turned(query, k, size, turn) * static_cast<float>(entry_of(i)[k]);
+    const T* const key = entry_of(i);
+    for (std::int64_t k = 0; k < size; ++k) {
+      score += turned_query[static_cast<std::size_t>(k)] * static_cast<float>(key[k]);
+    }
     score /= std::sqrt(static_cast<float>(size));
     weights[static_cast<std::size_t>(i)] = score;
     largest = std::max(largest, score);

@@ -6,6 +6,7 @@
 #include <set>
 
 #include <ATen/Context.h>
+#include <ATen/Parallel.h>
 #include <gtest/gtest.h>
 
 #include "decoder/device/device_kv_cache.h"
@@ -57,6 +58,16 @@ std::vector<at::Device> devices() {
   return all;
 }
 
+/// Small products on one thread: several would spend their time waiting for each other.
+class OneThread {
+ public:
+  OneThread() { at::set_num_threads(1); }
+  ~OneThread() { at::set_num_threads(threads_); }
+
+ private:
+  int threads_ = at::get_num_threads();
+};
+
 /// Largest difference relative to the largest value.
 double difference(std::span<const float> found, std::span<const float> expected) {
   EXPECT_EQ(found.size(), expected.size());
@@ -101,6 +112,7 @@ class DecoderOf : public ::testing::TestWithParam<Case> {
     return {logits.begin(), logits.end()};
   }
 
+  OneThread one_thread_;
   DecoderConfig config_;
   std::optional<DecoderWeights> weights_;
   std::unique_ptr<DeviceDecoder> decoder_;
@@ -243,6 +255,7 @@ class DeviceTexts : public ::testing::TestWithParam<bool> {
     return model;
   }
 
+  OneThread one_thread_;
   testing::TemporaryDirectory folder_;
 };
 
