@@ -292,7 +292,8 @@ def main() -> int:
     )
     parser.add_argument("--device", default="cpu", help="cpu, cuda or cuda:N")
     parser.add_argument(
-        "--precision", help="of both models' matrices in their files (q8_0; on a GPU bfloat16, as it computes)"
+        "--precision",
+        help="of both models' matrices in their files (q8_0; on a GPU bfloat16, as it computes)",
     )
     parser.add_argument("--requests", type=int, nargs="+", default=[1, 8, 32, 64], help="clients at once")
     parser.add_argument("--per-client", type=int, default=2, help="requests")

@@ -38,19 +38,20 @@ def test_logits_and_traces_are_the_cpus(path: Path, kv_caching: Any) -> None:
 
 
 def test_texts_are_the_cpus_alone_and_in_a_queue(path: Path) -> None:
-    cpu, gpu = Decoder.load(path, precision="float32"), Decoder.load(path, precision="float32", device="cuda:0")
+    cpu = Decoder.load(path, precision="float32")
+    gpu = Decoder.load(path, precision="float32", device="cuda:0")
     prompts = [f"request number {i}, " * (1 + i % 4) for i in range(20)]
     options: list[dict[str, Any]] = [
-        {"max_tokens": 8 + i, "temperature": 1.5 if i % 2 else 0.0, "top_k": 20 if i % 4 == 1 else 0, "seed": i}
+        {"max_tokens": 8 + i, "temperature": 1.5 if i % 2 else 0, "top_k": 20 if i % 4 == 1 else 0, "seed": i}
         for i in range(20)
     ]
-    expected = [cpu.generate(prompt, **option).tokens for prompt, option in zip(prompts, options, strict=True)]
+    wanted = list(zip(prompts, options, strict=True))
+    expected = [cpu.generate(prompt, **option).tokens for prompt, option in wanted]
     for refill in (True, False):
         with GenerationQueue(gpu, max_active=8, refill=refill) as queue:
-            texts = [queue.submit(prompt, **option) for prompt, option in zip(prompts, options, strict=True)]
+            texts = [queue.submit(prompt, **option) for prompt, option in wanted]
             assert [text.wait().tokens for text in texts] == expected
-    alone = [gpu.generate(prompt, **option).tokens for prompt, option in zip(prompts, options, strict=True)]
-    assert alone == expected
+    assert [gpu.generate(prompt, **option).tokens for prompt, option in wanted] == expected
 
 
 def test_bfloat16_is_near_and_takes_half_the_memory(path: Path) -> None:
