@@ -6,6 +6,7 @@ The plain model is the file's; the recursive one is made from it (middle cycle, 
 that passes all recursions). It is not trained: routers have random weights and biases by which the stated
 shares of the tokens that the model itself generates stop after each recursion, so that speeds are those of a
 trained model with these shares, and texts mean nothing. `--mor MODEL` takes a trained one instead.
+With `--device cuda` both compute in bfloat16 on the GPU, and a turn before the first is not counted.
 
 N clients send requests one after the other through a GenerationQueue of N active ones. The engines take
 turns, round after round; figures are medians. "layers" is the mean number that a token passes.
@@ -144,12 +145,20 @@ def config_of(decoder: Decoder, **fields: Any) -> DecoderConfig:
     return DecoderConfig(**{name: getattr(decoder.config, name) for name in SIZES} | fields)
 
 
-def save(model: RecursiveDecoder, path: Path, tokenizer: Path, precision: SavedPrecision) -> Decoder:
-    """Through a folder to a GGUF file."""
-    with tempfile.TemporaryDirectory() as folder:
-        model.save(folder, torch.float16)
-        Decoder.load(folder).save(path, precision=precision, tokenizer=tokenizer)
-    return Decoder.load(path)
+@dataclass(frozen=True)
+class Files:
+    """How the models are kept and loaded."""
+
+    tokenizer: Path
+    precision: SavedPrecision
+    device: str
+
+    def save(self, model: RecursiveDecoder, path: Path) -> Decoder:
+        """Through a folder to a GGUF file."""
+        with tempfile.TemporaryDirectory() as folder:
+            model.save(folder, torch.float16)
+            Decoder.load(folder).save(path, precision=self.precision, tokenizer=self.tokenizer)
+        return Decoder.load(path, device=self.device)
 
 
 def fit_biases(choices: torch.Tensor, depths: list[float]) -> torch.Tensor:
@@ -178,11 +187,9 @@ def make_recursive(start: Decoder, weights: dict[str, torch.Tensor], depths: lis
 
 
 @torch.no_grad()
-def calibrate(
-    model: RecursiveDecoder, depths: list[float], path: Path, tokenizer: Path, precision: SavedPrecision
-) -> Decoder:
+def calibrate(model: RecursiveDecoder, depths: list[float], path: Path, files: Files) -> Decoder:
     """Fit the routers' biases to the texts that the model generates with them."""
-    decoder = save(model, path, tokenizer, precision)
+    decoder = files.save(model, path)
     for _ in range(2):
         choices = []
         requests = draw_requests(CALIBRATION_TEXTS, model.config.vocab_size, seed=99)
@@ -198,7 +205,7 @@ def calibrate(
             assert step.choices is not None
             choices.append(step.choices[0])
         model.state_dict()["model.router.bias"].copy_(fit_biases(torch.cat(choices), depths))
-        decoder = save(model, path, tokenizer, precision)
+        decoder = files.save(model, path)
     return decoder
 
 
@@ -246,6 +253,9 @@ def compare(
     vocabulary = next(iter(engines.values()))[0].config.vocab_size
     requests = draw_requests(max(2, arguments.per_client * clients), vocabulary, seed=clients)
     turns: dict[str, list[Figures]] = {name: [] for name in engines}
+    if arguments.device != "cpu":  # its batches are recorded when they come the second time
+        for decoder, refill in engines.values():
+            measure(decoder, requests[: 2 * clients], clients, refill=refill)
     for _ in range(arguments.rounds):
         for name, (decoder, refill) in engines.items():
             turns[name].append(measure(decoder, requests, clients, refill=refill))
@@ -280,7 +290,11 @@ def main() -> int:
     parser.add_argument(
         "--depths", type=float, nargs="+", default=[0.5, 0.5], help="shares of tokens by recursions"
     )
-    parser.add_argument("--precision", default="q8_0", help="of both models' matrices")
+    parser.add_argument("--device", default="cpu", help="cpu, cuda or cuda:N")
+    parser.add_argument(
+        "--precision",
+        help="of both models' matrices in their files (q8_0; on a GPU bfloat16, as it computes)",
+    )
     parser.add_argument("--requests", type=int, nargs="+", default=[1, 8, 32, 64], help="clients at once")
     parser.add_argument("--per-client", type=int, default=2, help="requests")
     parser.add_argument("--rounds", type=int, default=3)
@@ -290,20 +304,22 @@ def main() -> int:
     torch.set_num_threads(arguments.threads)
     described = machine.describe(arguments.threads)
     print(machine.headline(described))
+    if arguments.device != "cpu":
+        described["gpu"] = torch.cuda.get_device_name(arguments.device)
+        print(f"{arguments.device}: {described['gpu']}")
     start = Decoder.load(arguments.model, precision="float32")
-    precision = cast(SavedPrecision, arguments.precision)
+    precision = arguments.precision or ("q8_0" if arguments.device == "cpu" else "bfloat16")
+    files = Files(arguments.model, cast(SavedPrecision, precision), arguments.device)
     with tempfile.TemporaryDirectory() as folder:
         weights = plain_weights(start)
         plain_model = RecursiveDecoder(config_of(start))
         plain_model.load_state_dict(weights)
-        plain = save(plain_model, Path(folder) / "plain.gguf", arguments.model, precision)
+        plain = files.save(plain_model, Path(folder) / "plain.gguf")
         if arguments.mor:
-            recursive = Decoder.load(arguments.mor)
+            recursive = Decoder.load(arguments.mor, device=arguments.device)
         else:
             model = make_recursive(start, weights, arguments.depths)
-            recursive = calibrate(
-                model, arguments.depths, Path(folder) / "mor.gguf", arguments.model, precision
-            )
+            recursive = calibrate(model, arguments.depths, Path(folder) / "mor.gguf", files)
         del start, weights, plain_model
         layers, shares = mean_layers(recursive, draw_requests(8, plain.config.vocab_size, seed=5))
         print(f"{plain}, {plain.weight_bytes / 1e6:.0f} MB, {plain.config.layers} layers a token")

@@ -26,13 +26,20 @@ enum class KvCaching {
 
 /// What a decoder computes with.
 enum class WeightPrecision {
-  kStored,   // weights as the file has them; those in blocks are multiplied with inputs of 8 bits
-  kFloat32,  // all in float32: exact, with 2 to 8 times the memory and time
+  kAuto,      // kStored on the CPU, kBFloat16 on a GPU
+  kStored,    // weights as the file has them; those in blocks are multiplied with inputs of 8 bits. CPU only
+  kBFloat16,  // what the file has is rounded to bfloat16, on a GPU the inputs of products too
+  kFloat32,   // all in float32: exact, with 2 to 8 times the memory and time
 };
+
+/// "auto", "stored", "bfloat16" or "float32"; throws InvalidArgument for anything else.
+[[nodiscard]] TAESR_API WeightPrecision parse_weight_precision(const std::string& name);
+[[nodiscard]] TAESR_API const char* name_of(WeightPrecision precision);
 
 struct DecoderOptions {
   KvCaching kv_caching = KvCaching::kFull;
-  WeightPrecision precision = WeightPrecision::kStored;
+  WeightPrecision precision = WeightPrecision::kAuto;
+  std::string device = "cpu";  // or "cuda", "cuda:N": weights, keys and values are on this GPU
 };
 
 /// What the matrices of a saved model are stored as; the rest is float32.
@@ -116,7 +123,7 @@ class TAESR_API Decoder {
   /// Loads a GGUF file of architecture "llama" (F32, F16, BF16, Q4_0, Q4_1, Q8_0), or a folder with
   /// config.json and model.safetensors named as transformers' LlamaForCausalLM has them, which has no
   /// tokenizer. Throws IoError, FormatError, or InvalidArgument for sizes out of range; they name the file
-  /// and the field.
+  /// and the field, and for a device that is not there or a precision that it does not compute with.
   [[nodiscard]] static Decoder load(const std::filesystem::path& path, const DecoderOptions& options = {});
   ~Decoder();
   Decoder(Decoder&&) noexcept;

@@ -19,12 +19,6 @@ KvCaching parse_kv_caching(const std::string& name) {
   throw InvalidArgument("kv_caching is '" + name.substr(0, 60) + "'; allowed: full, shared");
 }
 
-WeightPrecision parse_precision(const std::string& name) {
-  if (name == "stored") return WeightPrecision::kStored;
-  if (name == "float32") return WeightPrecision::kFloat32;
-  throw InvalidArgument("precision is '" + name.substr(0, 60) + "'; allowed: stored, float32");
-}
-
 py::array_t<float> logits(const Decoder& decoder, const std::vector<int>& tokens) {
   Matrix made;
   {
@@ -174,13 +168,15 @@ void register_decoder(py::module_& module) {
   py::class_<Decoder, std::shared_ptr<Decoder>>(module, "Decoder")
       .def_static(
           "load",
-          [](const std::filesystem::path& path, const std::string& kv_caching, const std::string& precision) {
+          [](const std::filesystem::path& path, const std::string& kv_caching, const std::string& precision,
+             const std::string& device) {
             const DecoderOptions options{.kv_caching = parse_kv_caching(kv_caching),
-                                         .precision = parse_precision(precision)};
+                                         .precision = parse_weight_precision(precision),
+                                         .device = device};
             const py::gil_scoped_release release;
             return std::make_shared<Decoder>(Decoder::load(path, options));
           },
-          py::arg("path"), py::arg("kv_caching"), py::arg("precision"))
+          py::arg("path"), py::arg("kv_caching"), py::arg("precision"), py::arg("device"))
       .def("encode", &Decoder::encode, py::arg("text"), py::arg("parse_special"),
            py::call_guard<py::gil_scoped_release>())
       .def(

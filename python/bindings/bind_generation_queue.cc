@@ -32,6 +32,13 @@ void register_generation_queue(py::module_& module) {
 
   py::class_<QueuedText>(module, "QueuedText")
       .def("next", &next_piece, py::arg("seconds"))
+      .def(
+          "wait_for_end",
+          [](const QueuedText& self, double seconds) {
+            const py::gil_scoped_release release;
+            return self.wait_for_end(std::chrono::duration<double>(seconds));
+          },
+          py::arg("seconds"))
       .def("cancel", &QueuedText::cancel, Release())
       .def("result", &QueuedText::result, Release());
 

@@ -12,7 +12,7 @@ from taesr._native import core
 from taesr.errors import InvalidArgument
 
 KvCaching = Literal["full", "shared"]
-WeightPrecision = Literal["stored", "float32"]
+WeightPrecision = Literal["auto", "stored", "bfloat16", "float32"]
 SavedPrecision = Literal["float32", "float16", "bfloat16", "q8_0", "q4_1", "q4_0"]
 FinishReason = Literal["end", "stop", "length", "cancelled"]
 Prompt = str | Sequence[Mapping[str, str]]
@@ -142,7 +142,12 @@ class Decoder:
 
     @classmethod
     def load(
-        cls, path: str | Path, *, kv_caching: KvCaching = "full", precision: WeightPrecision = "stored"
+        cls,
+        path: str | Path,
+        *,
+        kv_caching: KvCaching = "full",
+        precision: WeightPrecision = "auto",
+        device: str = "cpu",
     ) -> Self:
         """Load a GGUF file, or a folder with config.json and model.safetensors.
 
@@ -157,14 +162,18 @@ class Decoder:
             application of a shared layer, which the later ones read: less memory, another function.
         precision
             "stored" keeps the weights as the file has them and multiplies those in blocks (Q4_0, Q4_1,
-            Q8_0) with inputs of 8 bits; "float32" is exact, with 2 to 8 times the memory and time.
+            Q8_0) with inputs of 8 bits, on the CPU only; "bfloat16" rounds them; "float32" is exact, with 2
+            to 8 times the memory and time. "auto" is "stored" on the CPU and "bfloat16" on a GPU.
+        device
+            "cpu", "cuda" or "cuda:N": weights, keys and values are on this GPU.
 
         Raises
         ------
         IoError, FormatError, InvalidArgument
-            Name the file, the field and what is wrong with it.
+            Name the file, the field and what is wrong with it; the last also a device that is not there, and
+            what to do.
         """
-        return cls(core.Decoder.load(Path(path), kv_caching, precision))
+        return cls(core.Decoder.load(Path(path), kv_caching, precision, device))
 
     def generate(
         self,

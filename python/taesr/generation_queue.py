@@ -49,7 +49,9 @@ class QueuedText:
         raise StopIteration
 
     def wait(self) -> Generation:
-        """Read the text to its end."""
+        """Read the text to its end; costs less than to read its pieces."""
+        while not self.native.wait_for_end(WAIT_SECONDS):
+            pass
         for _ in self:
             pass
         return self.result

@@ -4,8 +4,10 @@
 #include <utility>
 
 #include "decoder/config.h"
-#include "decoder/forward.h"
+#include "decoder/device/device_decoder.h"
+#include "decoder/host_pass.h"
 #include "decoder/loaded_decoder.h"
+#include "engine/cuda/device_encoder.h"
 #include "taesr/errors.h"
 
 namespace taesr {
@@ -13,6 +15,12 @@ namespace {
 
 constexpr const char* kTokens = "tokenizer.ggml.tokens";
 constexpr const char* kChatTemplate = "tokenizer.chat_template";
+constexpr std::array kPrecisions = {"auto", "stored", "bfloat16", "float32"};
+
+void check_gpu_precision(WeightPrecision precision) {
+  if (precision != WeightPrecision::kStored) return;
+  throw InvalidArgument("precision is 'stored'; on a GPU allowed: auto, bfloat16, float32");
+}
 
 }  // namespace
 
@@ -23,8 +31,18 @@ const ByteBpe& LoadedDecoder::need_tokenizer() const {
   return *tokenizer;
 }
 
-std::shared_ptr<const LoadedDecoder> load_decoder(const std::filesystem::path& path,
-                                                  const DecoderOptions& options) {
+std::unique_ptr<ForwardPass> LoadedDecoder::make_pass() const {
+  if (device) return device->make_pass();
+  return std::make_unique<HostPass>(config, *weights);
+}
+
+std::unique_ptr<KvCache> LoadedDecoder::make_cache() const {
+  if (device) return device->make_cache();
+  return std::make_unique<HostKvCache>(config, options.kv_caching);
+}
+
+std::shared_ptr<LoadedDecoder> read_decoder(const std::filesystem::path& path,
+                                            const DecoderOptions& options) {
   auto model = std::make_shared<LoadedDecoder>();
   model->path = path;
   model->options = options;
@@ -51,6 +69,30 @@ std::shared_ptr<const LoadedDecoder> load_decoder(const std::filesystem::path& p
   return model;
 }
 
+std::shared_ptr<const LoadedDecoder> load_decoder(const std::filesystem::path& path,
+                                                  const DecoderOptions& options) {
+  const at::Device place = parse_device(options.device);
+  if (place.is_cpu()) return read_decoder(path, options);
+  check_gpu_precision(options.precision);
+  DecoderOptions as_stored = options;  // precise, and small beside the GPU's copy
+  as_stored.precision = WeightPrecision::kStored;
+  auto model = read_decoder(path, as_stored);
+  model->options = options;
+  const at::ScalarType dtype = options.precision == WeightPrecision::kFloat32 ? at::kFloat : at::kBFloat16;
+  model->device =
+      std::make_shared<DeviceDecoder>(model->config, *model->weights, options.kv_caching, dtype, place);
+  return model;
+}
+
+WeightPrecision parse_weight_precision(const std::string& name) {
+  for (std::size_t i = 0; i < kPrecisions.size(); ++i) {
+    if (name == kPrecisions[i]) return static_cast<WeightPrecision>(i);
+  }
+  throw InvalidArgument("precision is '" + name.substr(0, 60) + "'; allowed: auto, stored, bfloat16, float32");
+}
+
+const char* name_of(WeightPrecision precision) { return kPrecisions[static_cast<std::size_t>(precision)]; }
+
 Decoder Decoder::load(const std::filesystem::path& path, const DecoderOptions& options) {
   return Decoder(load_decoder(path, options));
 }
@@ -63,22 +105,24 @@ Decoder& Decoder::operator=(Decoder&&) noexcept = default;
 Matrix Decoder::logits(std::span<const int> tokens) const {
   const DecoderConfig& config = model_->config;
   check_tokens(config, tokens);
-  KvCache cache(config, model_->options.kv_caching);
+  const auto cache = model_->make_cache();
+  const auto pass = model_->make_pass();
   Matrix logits;
   logits.rows = tokens.size();
   logits.columns = static_cast<std::size_t>(config.vocab_size);
-  ForwardPass pass(config, *model_->weights);
-  const std::span<const float> scores = pass.run(tokens, cache, LogitsOf::kAllTokens);
+  const std::span<const float> scores = pass->run(tokens, *cache, LogitsOf::kAllTokens).logits();
   logits.values.assign(scores.begin(), scores.end());
   return logits;
 }
 
 DecoderTrace Decoder::trace(std::span<const int> tokens) const {
   check_tokens(model_->config, tokens);
-  KvCache cache(model_->config, model_->options.kv_caching);
-  ForwardPass pass(model_->config, *model_->weights);
-  (void)pass.run(tokens, cache, LogitsOf::kNone);
-  return {.recursions = pass.recursions(), .kv_bytes = cache.bytes(), .kv_bytes_read = cache.bytes_read()};
+  const auto cache = model_->make_cache();
+  const auto pass = model_->make_pass();
+  const Segment& passed = pass->run(tokens, *cache, LogitsOf::kNone);
+  return {.recursions = passed.recursions(),
+          .kv_bytes = cache->bytes(),
+          .kv_bytes_read = cache->bytes_read()};
 }
 
 std::vector<int> Decoder::encode(const std::string& text, bool parse_special) const {
@@ -124,6 +168,8 @@ std::map<std::string, Matrix> Decoder::weights() const {
   return export_weights(model_->config, *model_->weights);
 }
 const DecoderConfig& Decoder::config() const { return model_->config; }
-std::size_t Decoder::weight_bytes() const { return model_->weights->bytes(); }
+std::size_t Decoder::weight_bytes() const {
+  return model_->device ? model_->device->bytes() : model_->weights->bytes();
+}
 
 }  // namespace taesr

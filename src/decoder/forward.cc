@@ -1,12 +1,9 @@
 #include "decoder/forward.h"
 
-#include <algorithm>
 #include <numeric>
 
 namespace taesr {
 namespace {
-
-constexpr std::int64_t kOtherStages = 8;
 
 /// Whether recursions pass the same layers one after the other, and not each layer several times at once.
 bool recurs_in_blocks(const DecoderConfig& config) {
@@ -15,18 +12,29 @@ bool recurs_in_blocks(const DecoderConfig& config) {
 
 }  // namespace
 
-void Segment::begin(std::span<const int> tokens, KvCache& cache, LogitsOf wanted) {
+LayerStages::LayerStages(const DecoderConfig& config)
+    : ends(recurs_in_blocks(config) ? config.end_layers() : 0),
+      block(recurs_in_blocks(config) ? config.block_layers() : config.layers),
+      recursions(recurs_in_blocks(config) ? config.recursions : 1) {}
+
+void Segment::begin(std::span<const int> tokens, KvCache& cache, LogitsOf wanted, std::size_t enough) {
   cache_ = &cache;
   tokens_.assign(tokens.begin(), tokens.end());
   wanted_ = wanted;
+  enough_ = enough;
   first_ = cache.length();
   recursion_ = 0;
-  active_.resize(tokens.size());
-  std::iota(active_.begin(), active_.end(), 0);
+  activate_all();
   choices_.assign(tokens.size(), {});
   passed_.assign(tokens.size(), 0);
   finished_ = tokens.empty();
   logits_ = {};
+  best_ = {};
+}
+
+void Segment::activate_all() {
+  active_.resize(tokens_.size());
+  std::iota(active_.begin(), active_.end(), 0);
 }
 
 std::int64_t Segment::first_wanted() const {
@@ -38,161 +46,12 @@ std::int64_t Segment::first_wanted() const {
   return count();
 }
 
-ForwardPass::ForwardPass(const DecoderConfig& config, const DecoderWeights& weights)
-    : config_(config),
-      ends_(recurs_in_blocks(config) ? config.end_layers() : 0),
-      block_(recurs_in_blocks(config) ? config.block_layers() : config.layers),
-      recursions_(recurs_in_blocks(config) ? config.recursions : 1),
-      crew_(static_cast<std::size_t>((2 * ends_ + block_) * LayerRunner::kStages + kOtherStages)),
-      layers_(config, weights),
-      router_(config, weights) {}
-
-std::span<float> ForwardPass::run(std::span<const int> tokens, KvCache& cache, LogitsOf wanted) {
-  only_.begin(tokens, cache, wanted);
+const Segment& ForwardPass::run(std::span<const int> tokens, KvCache& cache, LogitsOf wanted,
+                                std::size_t enough) {
+  only_.begin(tokens, cache, wanted, enough);
   Segment* const segment = &only_;
   while (!only_.finished()) step({&segment, 1});
-  return only_.logits();
-}
-
-void ForwardPass::step(std::span<Segment* const> segments) {
-  prepare(segments);
-  crew_.run([&](Member& member) { run_layers(member, segments); });
-  deliver(segments);
-}
-
-/// All memory that the crew needs, and the rows of segments that begin.
-void ForwardPass::prepare(std::span<Segment* const> segments) {
-  std::int64_t rows = 0;
-  std::int64_t positions = 0;
-  std::int64_t logits = 0;
-  started_.clear();
-  recurring_.clear();
-  finishing_.clear();
-  scored_.clear();
-  ids_.clear();
-  for (Segment* const segment : segments) {
-    rows += segment->count();
-    positions = std::max(positions, segment->first_ + segment->count());
-    logits += segment->count() - segment->first_wanted();
-    if (segment->recursion_ > 0) continue;
-    segment->states_.resize(static_cast<std::size_t>(segment->count() * config_.hidden_size));
-    add_entries(*segment, 0, ends_);
-    for (std::int64_t i = 0; i < segment->count(); ++i) {
-      started_.add({segment->cache_, segment->first_ + i, 0}, config_.hidden_size);
-    }
-    ids_.insert(ids_.end(), segment->tokens_.begin(), segment->tokens_.end());
-  }
-  layers_.reserve(rows, positions, logits);
-}
-
-void ForwardPass::run_layers(Member& member, std::span<Segment* const> segments) {
-  layers_.embed(member, ids_, started_);
-  for (std::int64_t i = 0; i < ends_; ++i) layers_.apply(member, i, started_);
-  member.once([&] { gather_active(segments); });
-  for (std::int64_t i = 0; i < block_; ++i) layers_.apply(member, ends_ + i, recurring_);
-  member.once([&] { merge_active(segments); });
-  const std::int64_t last = ends_ + recursions_ * block_;
-  for (std::int64_t i = 0; i < ends_; ++i) layers_.apply(member, last + i, finishing_);
-  member.once([&] { gather_wanted(segments); });
-  layers_.score(member, scored_);
-}
-
-/// Rows of the recursion: first of segments that begin, whose layers always store keys, then of others.
-void ForwardPass::gather_active(std::span<Segment* const> segments) {
-  const std::int64_t hidden = config_.hidden_size;
-  started_.settle();
-  const float* state = started_.states.data();
-  for (Segment* const segment : segments) {
-    if (segment->recursion_ > 0) continue;
-    std::copy_n(state, segment->count() * hidden, segment->states_.data());
-    state += segment->count() * hidden;
-    choose(*segment);
-  }
-  for (const bool beginning : {true, false}) {
-    for (Segment* const segment : segments) {
-      if ((segment->recursion_ == 0) != beginning) continue;
-      const std::int64_t begin = block_begin(*segment);
-      add_entries(*segment, begin, begin + block_);
-      for (const std::int64_t i : segment->active_) {
-        float* const row = recurring_.add({segment->cache_, segment->first_ + i, begin - ends_}, hidden);
-        std::copy_n(segment->states_.data() + i * hidden, hidden, row);
-      }
-    }
-  }
-}
-
-/// Leaves the tokens that pass the segment's next recursion active.
-void ForwardPass::choose(Segment& segment) {
-  std::erase_if(segment.active_, [&](std::int64_t i) {
-    return !router_.passes(segment.recursion_, segment.states_.data() + i * config_.hidden_size,
-                           segment.choices_[static_cast<std::size_t>(i)]);
-  });
-}
-
-/// Puts what the recursion made into the segments' states; those that need no other go on to the last layers,
-/// all tokens of a segment together: there each sees those before it.
-void ForwardPass::merge_active(std::span<Segment* const> segments) {
-  const std::int64_t hidden = config_.hidden_size;
-  recurring_.settle();
-  const float* row = recurring_.states.data();
-  for (const bool beginning : {true, false}) {
-    for (Segment* const segment : segments) {
-      if ((segment->recursion_ == 0) != beginning) continue;
-      for (const std::int64_t i : segment->active_) {
-        const auto token = static_cast<std::size_t>(i);
-        router_.merge(segment->recursion_, segment->choices_[token], row,
-                      segment->states_.data() + i * hidden);
-        segment->passed_[token] += static_cast<int>(config_.recursions / recursions_);
-        row += hidden;
-      }
-    }
-  }
-  const std::int64_t last = ends_ + recursions_ * block_;
-  for (Segment* const segment : segments) {
-    if (++segment->recursion_ < recursions_) choose(*segment);
-    segment->finished_ = segment->recursion_ == recursions_ || segment->active_.empty();
-    if (!segment->finished_) continue;
-    segment->active_.resize(static_cast<std::size_t>(segment->count()));
-    std::iota(segment->active_.begin(), segment->active_.end(), 0);
-    add_entries(*segment, last, last + ends_);
-    for (const std::int64_t i : segment->active_) {
-      float* const state = finishing_.add({segment->cache_, segment->first_ + i, 0}, hidden);
-      std::copy_n(segment->states_.data() + i * hidden, hidden, state);
-    }
-  }
-}
-
-void ForwardPass::gather_wanted(std::span<Segment* const> segments) {
-  const std::int64_t hidden = config_.hidden_size;
-  finishing_.settle();
-  const float* state = finishing_.states.data();
-  for (const Segment* const segment : segments) {
-    if (!segment->finished_) continue;
-    for (std::int64_t i = 0; i < segment->count(); ++i, state += hidden) {
-      if (i < segment->first_wanted()) continue;
-      std::copy_n(state, hidden, scored_.add({segment->cache_, segment->first_ + i, 0}, hidden));
-    }
-  }
-}
-
-void ForwardPass::deliver(std::span<Segment* const> segments) {
-  std::span<float> logits = layers_.logits();
-  for (Segment* const segment : segments) {
-    if (!segment->finished_) continue;
-    segment->cache_->advance(segment->count());
-    const std::int64_t rows = segment->count() - segment->first_wanted();
-    segment->logits_ = logits.first(static_cast<std::size_t>(rows * config_.vocab_size));
-    logits = logits.subspan(segment->logits_.size());
-  }
-}
-
-/// Room for the keys and values of a segment's active tokens in the layers from `begin` to before `end`.
-void ForwardPass::add_entries(const Segment& segment, std::int64_t begin, std::int64_t end) {
-  positions_.clear();
-  for (const std::int64_t i : segment.active_) positions_.push_back(segment.first_ + i);
-  for (std::int64_t i = begin; i < end; ++i) {
-    if (segment.cache_->stores(i)) segment.cache_->add(i, positions_);
-  }
+  return only_;
 }
 
 }  // namespace taesr

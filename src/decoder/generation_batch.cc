@@ -13,7 +13,7 @@ constexpr std::size_t kLeastPart = 16;
 }  // namespace
 
 GenerationBatch::GenerationBatch(const LoadedDecoder& decoder, std::size_t batch_tokens, bool refill)
-    : batch_tokens_(batch_tokens), refill_(refill), pass_(decoder.config, *decoder.weights) {}
+    : batch_tokens_(batch_tokens), refill_(refill), pass_(decoder.make_pass()) {}
 
 void GenerationBatch::add(BatchedText& text) {
   texts_.push_back(&text);
@@ -40,7 +40,7 @@ std::size_t GenerationBatch::step() {
   }
   segments_.clear();
   for (BatchedText* const text : moving_) segments_.push_back(&text->segment);
-  pass_.step(segments_);
+  pass_->step(segments_);
   extend_texts();
   return rows_;
 }
@@ -67,7 +67,8 @@ void GenerationBatch::begin_prompts() {
 
 void GenerationBatch::begin(BatchedText& text, std::size_t most) {
   const std::span<const int> tokens = text.state.unread(most);
-  text.segment.begin(tokens, text.state.cache(), text.state.wanted(tokens.size()));
+  text.segment.begin(tokens, text.state.cache(), text.state.wanted(tokens.size()),
+                     text.state.enough());
   text.state.mark_read(tokens.size());
   moving_.push_back(&text);
   rows_ += tokens.size();
@@ -79,9 +80,9 @@ void GenerationBatch::extend_texts() {
                    [&](std::int64_t begin, std::int64_t end) {
                      for (std::int64_t i = begin; i < end; ++i) {
                        BatchedText& text = *moving_[static_cast<std::size_t>(i)];
-                       if (!text.segment.finished() || text.segment.logits().empty()) continue;
+                       if (!text.segment.finished() || !text.segment.has_scores()) continue;
                        try {
-                         text.state.extend(text.segment.logits(), text.piece);
+                         text.state.extend(text.segment, text.piece);
                        } catch (...) {
                          text.failure = std::current_exception();
                        }

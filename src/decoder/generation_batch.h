@@ -45,7 +45,7 @@ class GenerationBatch {
 
   std::size_t batch_tokens_;
   bool refill_;
-  ForwardPass pass_;
+  std::unique_ptr<ForwardPass> pass_;
   std::vector<BatchedText*> texts_;   // in the order in which they came
   std::deque<BatchedText*> prompts_;  // texts whose prompt is not read, those that waited longest first
   std::vector<BatchedText*> moving_;  // of a step

@@ -29,7 +29,8 @@ struct Request {
   Clock::time_point began;
 
   // The rest belongs to the owner of the queue's mutex.
-  std::condition_variable changed;
+  std::condition_variable changed;  // for those who read the pieces
+  std::condition_variable ended;
   Generation shown;   // what readers see of the text
   std::string ready;  // pieces that have not been read
   std::exception_ptr failure;
@@ -42,6 +43,7 @@ struct Request {
     complete = true;
     shown.finish = reason;
     changed.notify_all();
+    ended.notify_all();
   }
 
   /// Shows what the last step made.
@@ -192,6 +194,12 @@ bool QueuedText::wait_for(std::chrono::duration<double> longest) const {
   const Request& request = *impl_->request;
   std::unique_lock lock(impl_->line->mutex);
   return impl_->request->changed.wait_for(lock, longest, [&] { return request.has_answer(); });
+}
+
+bool QueuedText::wait_for_end(std::chrono::duration<double> longest) const {
+  const Request& request = *impl_->request;
+  std::unique_lock lock(impl_->line->mutex);
+  return impl_->request->ended.wait_for(lock, longest, [&] { return request.complete; });
 }
 
 void QueuedText::cancel() { impl_->line->cancel(impl_->request); }

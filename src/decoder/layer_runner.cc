@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <cmath>
 
+#include "decoder/rotary.h"
 #include "decoder/vectors.h"
 
 namespace taesr {
@@ -40,13 +41,10 @@ void Rows::settle() {
 }
 
 LayerRunner::LayerRunner(const DecoderConfig& config, const DecoderWeights& weights)
-    : config_(config), weights_(weights), instructions_(int8::best_instructions()) {
-  // Angles as the reference has them, in float32: at far positions their rounding is part of the model.
-  for (std::int64_t i = 0; i < config.head_dim / 2; ++i) {
-    const auto exponent = static_cast<float>(2 * i) / static_cast<float>(config.head_dim);
-    frequencies_.push_back(1.0F / std::pow(static_cast<float>(config.rope_theta), exponent));
-  }
-}
+    : config_(config),
+      weights_(weights),
+      instructions_(int8::best_instructions()),
+      frequencies_(rotary_frequencies(config)) {}
 
 void LayerRunner::reserve(std::int64_t rows, std::int64_t positions, std::int64_t logits) {
   resize(normed_, rows * config_.hidden_size);
@@ -143,15 +141,15 @@ void LayerRunner::attend(Member& member, std::int64_t index, const Rows& rows) {
               [&](std::int64_t begin, std::int64_t end) { quantise(attended_, width, begin, end); });
 }
 
-void LayerRunner::attend_head(const KvCache::Entries& entries, std::int64_t position, std::int64_t head,
+void LayerRunner::attend_head(const HostKvCache::Entries& entries, std::int64_t position, std::int64_t head,
                               std::int64_t at) {
   thread_local std::vector<float> weights;
   const std::int64_t count = entries.visible(position);
-  resize(weights, count + KvCache::kPage);
+  resize(weights, count + HostKvCache::kPage);
   const std::int64_t kv_head = head / (config_.heads / config_.kv_heads);
   vectors::attend({.query = queries_.data() + at,
                    .pages = entries.pages.data(),
-                   .offset = kv_head * 2 * config_.head_dim * KvCache::kPage,
+                   .offset = kv_head * 2 * config_.head_dim * HostKvCache::kPage,
                    .count = count,
                    .dim = config_.head_dim,
                    .scale = 1.0F / std::sqrt(static_cast<float>(config_.head_dim))},

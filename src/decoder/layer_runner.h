@@ -5,7 +5,7 @@
 #include <vector>
 
 #include "decoder/crew.h"
-#include "decoder/kv_cache.h"
+#include "decoder/host_kv_cache.h"
 #include "decoder/weights.h"
 #include "kernels/cpu/blocks/product.h"
 
@@ -14,7 +14,7 @@ namespace taesr {
 /// Tokens on their way through some layers, of one sequence or of many.
 struct Rows {
   struct Token {
-    KvCache* cache;             // of its sequence
+    HostKvCache* cache;             // of its sequence
     std::int64_t position;      // in its sequence
     std::int64_t layer_offset;  // layers that it is ahead of the first application of a shared one
   };
@@ -67,7 +67,7 @@ class LayerRunner {
   void project(Member& member, const DecoderLayer& layer, std::int64_t index, Rows& rows);
   void store_keys(Member& member, std::int64_t index, std::int64_t count, const Rows& rows);
   void attend(Member& member, std::int64_t index, const Rows& rows);
-  void attend_head(const KvCache::Entries& entries, std::int64_t position, std::int64_t head,
+  void attend_head(const HostKvCache::Entries& entries, std::int64_t position, std::int64_t head,
                    std::int64_t at);
   void rotate(std::int64_t position, std::int64_t heads, float* row) const;
   void normalise(Member& member, const std::vector<float>& gain, Rows& rows);

@@ -30,6 +30,14 @@ void penalise(std::span<float> logits, std::span<const int> before, float penalt
   }
 }
 
+/// Best scores that are worth finding apart from the others.
+constexpr std::size_t kMostBest = 256;
+
+[[noreturn]] void throw_damaged() {
+  throw Error(
+      "the decoder computed scores that are not numbers; its weights are damaged: get the file again");
+}
+
 /// Tokens among which top_p usually finds its fewest.
 constexpr std::size_t kFewTokens = 128;
 
@@ -80,12 +88,31 @@ int Sampler::choose(std::span<float> logits, std::span<const int> before) {
     penalise(logits, before, static_cast<float>(options_.repetition_penalty));
   }
   const std::int64_t best = vectors::find_largest(logits.data(), static_cast<std::int64_t>(logits.size()));
-  if (best < 0) {
-    throw Error(
-        "the decoder computed scores that are not numbers; its weights are damaged: get the file again");
-  }
+  if (best < 0) throw_damaged();
   if (options_.temperature == 0 || options_.top_k == 1) return static_cast<int>(best);
   return draw(logits, logits[static_cast<std::size_t>(best)]);
+}
+
+std::size_t Sampler::enough() const {
+  if (options_.repetition_penalty != 1) return 0;
+  if (options_.temperature == 0) return 1;
+  return options_.top_k <= kMostBest ? options_.top_k : 0;
+}
+
+int Sampler::choose(std::span<const ScoredToken> best) {
+  if (best.front().token < 0 || !std::isfinite(best.front().score)) throw_damaged();
+  if (options_.temperature == 0) return best.front().token;
+  best = best.first(std::min(best.size(), options_.top_k));
+  weights_.clear();
+  for (const ScoredToken& scored : best) {
+    weights_.push_back(std::exp((static_cast<double>(scored.score) - best.front().score) / options_.temperature));
+  }
+  const double enough = options_.top_p * std::accumulate(weights_.begin(), weights_.end(), 0.0);
+  double kept = 0;
+  std::size_t count = 0;
+  while (count < weights_.size() && (count == 0 || kept < enough)) kept += weights_[count++];
+  weights_.resize(count);
+  return best[draw_index(kept)].token;
 }
 
 /// Keeps the top_k best, then the fewest of them that together have the probability top_p (Holtzman et al.

@@ -4,6 +4,7 @@
 #include <span>
 #include <vector>
 
+#include "decoder/forward.h"
 #include "taesr/decoder.h"
 
 namespace taesr {
@@ -20,6 +21,10 @@ class Sampler {
   /// repetition_penalty counts. Throws Error for scores that are not numbers: the model's weights are
   /// damaged.
   [[nodiscard]] int choose(std::span<float> logits, std::span<const int> before);
+  /// The same by the best scores, best first: as many as enough() says, or more.
+  [[nodiscard]] int choose(std::span<const ScoredToken> best);
+  /// How many of the best scores choose() needs; 0: all.
+  [[nodiscard]] std::size_t enough() const;
 
  private:
   [[nodiscard]] int draw(std::span<const float> logits, float most);

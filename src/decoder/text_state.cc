@@ -43,7 +43,7 @@ TextState::TextState(std::shared_ptr<const LoadedDecoder> decoder, std::span<con
     : decoder_(std::move(decoder)),
       options_(options),
       sampler_(options),
-      cache_(decoder_->config, decoder_->options.kv_caching),
+      cache_(decoder_->make_cache()),
       tokens_(prompt.begin(), prompt.end()) {
   result_.prompt_tokens = prompt.size();
 }
@@ -56,11 +56,11 @@ LogitsOf TextState::wanted(std::size_t tokens) const {
   return read_ + tokens == tokens_.size() ? LogitsOf::kLastToken : LogitsOf::kNone;
 }
 
-void TextState::extend(std::span<float> logits, std::string& piece) {
-  take(sampler_.choose(logits, tokens_));
+void TextState::extend(const Segment& segment, std::string& piece) {
+  take(segment.best().empty() ? sampler_.choose(segment.logits(), tokens_) : sampler_.choose(segment.best()));
   release(piece);
   result_.text += piece;
-  result_.kv_bytes = cache_.bytes();
+  result_.kv_bytes = cache_->bytes();
 }
 
 void TextState::finish(FinishReason reason) {

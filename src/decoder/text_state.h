@@ -26,17 +26,19 @@ class TextState {
   [[nodiscard]] std::span<const int> unread(std::size_t most) const;
   /// Which of their logits are needed.
   [[nodiscard]] LogitsOf wanted(std::size_t tokens) const;
+  /// How many of the best logits are enough; 0: all are needed.
+  [[nodiscard]] std::size_t enough() const { return sampler_.enough(); }
   /// Takes note that so many tokens have been run.
   void mark_read(std::size_t tokens) { read_ += tokens; }
-  /// Chooses the next token by the logits of the last one, and puts what is certain to be part of the text
+  /// Chooses the next token by the scores that the last one's segment has, and puts what is certain to be part of the text
   /// into `piece`: whole characters.
-  void extend(std::span<float> logits, std::string& piece);
+  void extend(const Segment& segment, std::string& piece);
   void finish(FinishReason reason);
 
   /// Whether there are tokens of the prompt to be read.
   [[nodiscard]] bool reads_prompt() const { return read_ < result_.prompt_tokens; }
   [[nodiscard]] bool complete() const { return complete_; }
-  [[nodiscard]] KvCache& cache() { return cache_; }
+  [[nodiscard]] KvCache& cache() { return *cache_; }
   [[nodiscard]] const LoadedDecoder& decoder() const { return *decoder_; }
   [[nodiscard]] Generation& result() { return result_; }
   [[nodiscard]] const Generation& result() const { return result_; }
@@ -50,7 +52,7 @@ class TextState {
   std::shared_ptr<const LoadedDecoder> decoder_;
   GenerateOptions options_;
   Sampler sampler_;
-  KvCache cache_;
+  std::unique_ptr<KvCache> cache_;
   std::vector<int> tokens_;  // of the prompt and the text
   std::size_t read_ = 0;     // those that the cache holds
   std::string held_;         // bytes that may yet become part of a stop text or of a character

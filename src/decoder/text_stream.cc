@@ -32,7 +32,7 @@ const char* name_of(FinishReason reason) {
 struct TextStream::Impl {
   Impl(std::shared_ptr<const LoadedDecoder> decoder, std::span<const int> prompt,
        const GenerateOptions& options)
-      : state(std::move(decoder), prompt, options), pass(state.decoder().config, *state.decoder().weights) {}
+      : state(std::move(decoder), prompt, options), pass(state.decoder().make_pass()) {}
 
   bool next(std::string& piece) {
     piece.clear();
@@ -48,19 +48,19 @@ struct TextStream::Impl {
 
   void step(std::string& piece) {
     Generation& result = state.result();
-    std::span<float> logits;
+    const Segment* last = nullptr;
     {
       const Stopwatch watch(state.reads_prompt() ? result.prefill_seconds : result.decode_seconds);
       const std::span<const int> part = state.unread(kPromptStep);
-      logits = pass.run(part, state.cache(), state.wanted(part.size()));
+      last = &pass->run(part, state.cache(), state.wanted(part.size()), state.enough());
       state.mark_read(part.size());
     }
     const Stopwatch watch(result.decode_seconds);
-    if (!logits.empty()) state.extend(logits, piece);
+    if (last->has_scores()) state.extend(*last, piece);
   }
 
   TextState state;
-  ForwardPass pass;
+  std::unique_ptr<ForwardPass> pass;
   bool failed = false;
 };
 

@@ -119,8 +119,15 @@ class Builder {
   PackedMatrix matrix(const std::string& name, std::int64_t out, std::int64_t in, bool rotary = false) {
     StoredMatrix stored = read(name, {out, in});
     if (rotary && source_.interleaved_heads) stored = separate_halves(stored, config_.head_dim);
-    if (precision_ == WeightPrecision::kStored) return {stored.type, out, in, stored.bytes};
+    if (precision_ == WeightPrecision::kStored || precision_ == WeightPrecision::kAuto) {
+      return {stored.type, out, in, stored.bytes};
+    }
     const std::vector<float> values = stored.values();
+    if (precision_ == WeightPrecision::kBFloat16) {
+      std::string rounded;
+      quantise(GgmlType::kBF16, values, rounded);
+      return {GgmlType::kBF16, out, in, std::as_bytes(std::span(rounded))};
+    }
     return {GgmlType::kF32, out, in, std::as_bytes(std::span(values))};
   }
 

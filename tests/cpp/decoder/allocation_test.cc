@@ -6,7 +6,7 @@
 
 #include <gtest/gtest.h>
 
-#include "decoder/forward.h"
+#include "decoder/host_pass.h"
 #include "support/random_decoder.h"
 #include "support/temporary_directory.h"
 
@@ -46,8 +46,8 @@ TEST(ForwardPass, DecodingTakesNextToNoMemoryFromTheHeap) {
     testing::save(testing::random_decoder_weights(config), folder / "m.safetensors");
     const DecoderWeights weights =
         load_decoder_weights(config, WeightPrecision::kStored, folder / "m.safetensors");
-    ForwardPass pass(config, weights);
-    KvCache cache(config, KvCaching::kFull);
+    HostPass pass(config, weights);
+    HostKvCache cache(config, KvCaching::kFull);
     const auto decode = [&](int count) {
       for (int i = 0; i < count; ++i) {
         const int token = i % 40;

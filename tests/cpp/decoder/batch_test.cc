@@ -6,7 +6,7 @@
 
 #include <gtest/gtest.h>
 
-#include "decoder/forward.h"
+#include "decoder/host_pass.h"
 #include "support/random_decoder.h"
 #include "support/temporary_directory.h"
 
@@ -57,9 +57,9 @@ class SegmentsOf : public ::testing::TestWithParam<Case> {
 
   /// Logits of all tokens of a text that is alone.
   [[nodiscard]] std::vector<float> alone(const std::vector<int>& tokens) const {
-    KvCache cache(config_, GetParam().caching);
-    ForwardPass pass(config_, *weights_);
-    const auto logits = pass.run(tokens, cache, LogitsOf::kAllTokens);
+    HostKvCache cache(config_, GetParam().caching);
+    HostPass pass(config_, *weights_);
+    const auto logits = pass.run(tokens, cache, LogitsOf::kAllTokens).logits();
     return {logits.begin(), logits.end()};
   }
 
@@ -71,14 +71,14 @@ class SegmentsOf : public ::testing::TestWithParam<Case> {
 TEST_P(SegmentsOf, AnyMixtureOfSequencesAndRecursionsGivesTheLogitsOfEachAloneToTheBit) {
   struct Running {
     const std::vector<int>* tokens;
-    KvCache cache;
+    HostKvCache cache;
     Segment segment = {};
     std::size_t read = 0;
     std::vector<float> logits = {};
   };
   std::vector<Running> all;
-  for (const auto& text : texts_) all.emplace_back(&text, KvCache(config_, GetParam().caching));
-  ForwardPass pass(config_, *weights_);
+  for (const auto& text : texts_) all.emplace_back(&text, HostKvCache(config_, GetParam().caching));
+  HostPass pass(config_, *weights_);
   std::mt19937 random(11);
   std::size_t mixed = 0;  // steps with segments at different recursions
   for (bool more = true; more;) {
@@ -113,7 +113,7 @@ TEST_P(SegmentsOf, AnyMixtureOfSequencesAndRecursionsGivesTheLogitsOfEachAloneTo
   }
   for (const Running& text : all) {
     EXPECT_EQ(text.logits, alone(*text.tokens)) << text.tokens->size() << " tokens";
-    KvCache cache(config_, GetParam().caching);
+    HostKvCache cache(config_, GetParam().caching);
     (void)pass.run(*text.tokens, cache, LogitsOf::kNone);
     EXPECT_EQ(text.cache.bytes(), cache.bytes());
   }
@@ -123,11 +123,10 @@ TEST_P(SegmentsOf, AnyMixtureOfSequencesAndRecursionsGivesTheLogitsOfEachAloneTo
 }
 
 TEST_P(SegmentsOf, TokensThatNeedNoFurtherRecursionLeaveAtOnce) {
-  ForwardPass pass(config_, *weights_);
-  KvCache cache(config_, GetParam().caching);
-  (void)pass.run(texts_.back(), cache, LogitsOf::kNone);
-  const std::vector<int> passed = pass.recursions();
-  KvCache again(config_, GetParam().caching);
+  HostPass pass(config_, *weights_);
+  HostKvCache cache(config_, GetParam().caching);
+  const std::vector<int> passed = pass.run(texts_.back(), cache, LogitsOf::kNone).recursions();
+  HostKvCache again(config_, GetParam().caching);
   Segment segment;
   segment.begin(texts_.back(), again, LogitsOf::kNone);
   Segment* const only = &segment;
@@ -160,9 +159,9 @@ TEST(Segment, GatesAt1MakeThePlainRecursiveModel) {
   testing::save(values, folder / "plain");
   const auto logits = [&](const DecoderConfig& config, const char* name) {
     const DecoderWeights weights = load_decoder_weights(config, WeightPrecision::kStored, folder / name);
-    ForwardPass pass(config, weights);
-    KvCache first(config, KvCaching::kFull);
-    KvCache second(config, KvCaching::kFull);
+    HostPass pass(config, weights);
+    HostKvCache first(config, KvCaching::kFull);
+    HostKvCache second(config, KvCaching::kFull);
     std::vector<Segment> segments(2);
     segments[0].begin(std::vector<int>{1, 2, 3}, first, LogitsOf::kAllTokens);
     segments[1].begin(std::vector<int>{4, 5}, second, LogitsOf::kAllTokens);

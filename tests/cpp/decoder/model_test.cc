@@ -3,7 +3,7 @@
 #include <gtest/gtest.h>
 
 #include "decoder/config.h"
-#include "decoder/forward.h"
+#include "decoder/host_pass.h"
 #include "support/files.h"
 #include "support/random_decoder.h"
 #include "support/temporary_directory.h"
@@ -26,9 +26,9 @@ DecoderWeights load(const DecoderConfig& config, const Floats& weights) {
 }
 
 std::vector<float> decoder_forward(const DecoderConfig& config, const DecoderWeights& weights,
-                                   std::span<const int> tokens, KvCache& cache, LogitsOf wanted) {
-  ForwardPass pass(config, weights);
-  const std::span<const float> logits = pass.run(tokens, cache, wanted);
+                                   std::span<const int> tokens, HostKvCache& cache, LogitsOf wanted) {
+  HostPass pass(config, weights);
+  const std::span<const float> logits = pass.run(tokens, cache, wanted).logits();
   return {logits.begin(), logits.end()};
 }
 
@@ -65,13 +65,13 @@ TEST(Decoder, CachedDecodingEqualsOnePassOverTheWholeTextToTheBit) {
       config.routing = routing;
       config.gate = Gate::kPreserving;
       const DecoderWeights weights = load(config, random_decoder_weights(config));
-      KvCache whole_cache(config, caching);
+      HostKvCache whole_cache(config, caching);
       const auto whole = decoder_forward(config, weights, kTokens, whole_cache, LogitsOf::kAllTokens);
-      KvCache cache(config, caching);
-      ForwardPass pass(config, weights);
+      HostKvCache cache(config, caching);
+      HostPass pass(config, weights);
       std::size_t done = 0;
       for (const std::size_t chunk : {4u, 1u, 1u, 3u, 1u}) {
-        const auto part = pass.run(std::span(kTokens).subspan(done, chunk), cache, LogitsOf::kLastToken);
+        const auto part = pass.run(std::span(kTokens).subspan(done, chunk), cache, LogitsOf::kLastToken).logits();
         done += chunk;
         const auto expected = std::span(whole).subspan((done - 1) * 40, 40);
         EXPECT_TRUE(std::equal(part.begin(), part.end(), expected.begin(), expected.end()))
@@ -103,18 +103,18 @@ TEST(Decoder, RecursiveModelEqualsTheSameLayersWrittenOut) {
   const DecoderWeights many = load(written_out, copies);
   EXPECT_EQ(few.layers.size(), 4u);
   EXPECT_LT(few.bytes(), many.bytes());
-  KvCache a(shared, KvCaching::kFull);
-  KvCache b(written_out, KvCaching::kFull);
+  HostKvCache a(shared, KvCaching::kFull);
+  HostKvCache b(written_out, KvCaching::kFull);
   EXPECT_EQ(decoder_forward(shared, few, kTokens, a, LogitsOf::kAllTokens),
             decoder_forward(written_out, many, kTokens, b, LogitsOf::kAllTokens));
 }
 
-TEST(KvCache, RecursiveSharingKeepsOnePartInRecursions) {
+TEST(HostKvCache, RecursiveSharingKeepsOnePartInRecursions) {
   for (const std::int64_t recursions : {2, 3, 4}) {
     const DecoderConfig config = small_decoder(LayerSharing::kCycle, 12, recursions);
     const DecoderWeights weights = load(config, random_decoder_weights(config));
-    KvCache full(config, KvCaching::kFull);
-    KvCache shared(config, KvCaching::kShared);
+    HostKvCache full(config, KvCaching::kFull);
+    HostKvCache shared(config, KvCaching::kShared);
     (void)decoder_forward(config, weights, kTokens, full, LogitsOf::kNone);
     (void)decoder_forward(config, weights, kTokens, shared, LogitsOf::kNone);
     EXPECT_EQ(full.bytes(), 12u * 10 * 2 * 8 * sizeof(float));
@@ -122,8 +122,8 @@ TEST(KvCache, RecursiveSharingKeepsOnePartInRecursions) {
   }
 }
 
-TEST(KvCache, TokensThatDidNotReachALayerAreNotSeenThere) {
-  KvCache cache(small_decoder(), KvCaching::kFull);
+TEST(HostKvCache, TokensThatDidNotReachALayerAreNotSeenThere) {
+  HostKvCache cache(small_decoder(), KvCaching::kFull);
   const std::vector<std::int64_t> positions = {0, 2, 5};
   cache.add(1, positions);
   EXPECT_EQ(cache.entries(1).visible(0), 1);

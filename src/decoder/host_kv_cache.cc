@@ -1,4 +1,4 @@
-#include "decoder/kv_cache.h"
+#include "decoder/host_kv_cache.h"
 
 #include <algorithm>
 
@@ -9,7 +9,7 @@ constexpr std::int64_t kLargestChunk = 16;  // pages
 
 }  // namespace
 
-KvCache::KvCache(const DecoderConfig& config, KvCaching caching)
+HostKvCache::HostKvCache(const DecoderConfig& config, KvCaching caching)
     : kv_heads_(config.kv_heads), head_dim_(config.head_dim) {
   for (std::int64_t layer = 0; layer < config.layers; ++layer) {
     const bool shared = caching == KvCaching::kShared;
@@ -21,13 +21,13 @@ KvCache::KvCache(const DecoderConfig& config, KvCaching caching)
   slots_.resize(first_layer_.size());
 }
 
-std::int64_t KvCache::Entries::visible(std::int64_t position) const {
+std::int64_t HostKvCache::Entries::visible(std::int64_t position) const {
   return std::upper_bound(positions.begin(), positions.end(), position) - positions.begin();
 }
 
-bool KvCache::stores(std::int64_t layer) const { return first_layer_[slot(layer)] == layer; }
+bool HostKvCache::stores(std::int64_t layer) const { return first_layer_[slot(layer)] == layer; }
 
-void KvCache::add(std::int64_t layer, std::span<const std::int64_t> positions) {
+void HostKvCache::add(std::int64_t layer, std::span<const std::int64_t> positions) {
   auto& [entries, chunks] = slots_[slot(layer)];
   entries.positions.insert(entries.positions.end(), positions.begin(), positions.end());
   while (static_cast<std::int64_t>(entries.pages.size()) * kPage <
@@ -40,7 +40,7 @@ void KvCache::add(std::int64_t layer, std::span<const std::int64_t> positions) {
   }
 }
 
-void KvCache::write(std::int64_t layer, std::int64_t entry, const float* keys, const float* values) {
+void HostKvCache::write(std::int64_t layer, std::int64_t entry, const float* keys, const float* values) {
   float* to = slots_[slot(layer)].entries.pages[static_cast<std::size_t>(entry / kPage)];
   const std::int64_t lane = entry % kPage;
   for (std::int64_t head = 0; head < kv_heads_; ++head, keys += head_dim_, values += head_dim_) {
@@ -51,13 +51,13 @@ void KvCache::write(std::int64_t layer, std::int64_t entry, const float* keys, c
   }
 }
 
-std::size_t KvCache::bytes() const {
+std::size_t HostKvCache::bytes() const {
   std::size_t entries = 0;
   for (const Slot& slot : slots_) entries += slot.entries.positions.size();
   return entries * entry_bytes();
 }
 
-std::size_t KvCache::bytes_read() const {
+std::size_t HostKvCache::bytes_read() const {
   std::size_t entries = 0;
   for (const std::size_t slot : slot_of_) entries += slots_[slot].entries.positions.size();
   return entries * entry_bytes();

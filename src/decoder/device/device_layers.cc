@@ -1,0 +1,212 @@
+#include "decoder/device/device_layers.h"
+
+#include <algorithm>
+#include <cstring>
+
+#include <ATen/ops/empty.h>
+#include <ATen/ops/mm.h>
+#include <ATen/ops/topk.h>
+#include <c10/core/impl/VirtualGuardImpl.h>
+
+#include "engine/cuda/device_batch.h"
+
+namespace taesr {
+namespace {
+
+// Larger batches keep the GPU busy longer than their launches take.
+constexpr std::int64_t kRecordedRows = 512;
+// Blocks of the attention that fill a GPU, and the least that one of them is worth starting for.
+constexpr std::int64_t kBlocks = 512;
+constexpr std::int64_t kLeastEntries = 256;
+constexpr std::int64_t kMostSplits = 32;
+
+/// Somewhat more rows, so that there are few sizes.
+std::int64_t padded(std::int64_t rows) {
+  if (rows > kRecordedRows) return rows;
+  std::int64_t step = 1;
+  while (step < 32 && 4 * step < rows) step *= 2;
+  return (rows + step - 1) / step * step;
+}
+
+std::int64_t splits_of(std::int64_t rows, std::int64_t kv_heads, std::int64_t visible) {
+  std::int64_t splits = 1;
+  while (splits < kMostSplits && rows * kv_heads * splits < kBlocks && visible > 2 * splits * kLeastEntries) {
+    splits *= 2;
+  }
+  return splits;
+}
+
+}  // namespace
+
+DeviceLayers::DeviceLayers(const DeviceWeights& model, KvCaching caching)
+    : model_(model),
+      stages_(model.config),
+      layout_(model.config, caching),
+      pages_{.addresses = {}, .angles = model.angles, .heads = model.config.heads, .kv_heads = model.config.kv_heads},
+      addresses_(at::kLong, model.device),
+      rows_{{at::kInt, model.device}, {at::kInt, model.device}, {at::kInt, model.device}},
+      going_(at::kInt, model.device),
+      graphs_(std::make_unique<GraphCache>(model.device)) {}
+
+void DeviceLayers::prepare(const std::vector<std::int64_t>& addresses, std::int64_t most_rows) {
+  const auto count = static_cast<std::int64_t>(addresses.size());
+  if (addresses_.reserve(count)) forget_graphs();
+  std::copy(addresses.begin(), addresses.end(), addresses_.host<std::int64_t>());
+  addresses_.send(count);
+  pages_.addresses = addresses_.on_device();
+  reserve(padded(most_rows));
+}
+
+void DeviceLayers::start(Rows& rows, DecodeStates& states) { run(Part::kStart, rows, states); }
+void DeviceLayers::recur(Rows& rows, DecodeStates& states) { run(Part::kRecur, rows, states); }
+void DeviceLayers::finish(Rows& rows, DecodeStates& states) { run(Part::kFinish, rows, states); }
+
+void DeviceLayers::run(Part part, Rows& rows, DecodeStates& states) {
+  if (rows.empty()) return;
+  const std::int64_t count = padded(static_cast<std::int64_t>(rows.size()));
+  std::int64_t visible = 0;
+  for (const DecodeRow& row : rows) visible = std::max<std::int64_t>(visible, row.visible);
+  rows.resize(static_cast<std::size_t>(count));
+  Staged& staged = rows_[static_cast<int>(part)];
+  std::memcpy(staged.host<std::int32_t>(), rows.data(), rows.size() * sizeof(DecodeRow));
+  staged.send(count * kDecodeFields);
+  const std::int64_t splits = splits_of(count, model_.config.kv_heads, visible);
+  reserve_parts(splits > 1 ? count * model_.config.heads * splits * (model_.config.head_dim + 2) : 1);
+  if (states.values.data_ptr() != states_) {
+    states_ = states.values.data_ptr();
+    forget_graphs();
+  }
+  Views views = view(part, count, splits);
+  if (count > kRecordedRows) return work(part, views, states);
+  graphs_->run({static_cast<int>(part), {.sequences = splits, .tokens = count}},
+               [&] { work(part, views, states); });
+}
+
+void DeviceLayers::work(Part part, Views& views, DecodeStates& states) {
+  const bool starts = part == Part::kStart;
+  decode_gather(starts ? model_.token : states.values, views.rows, !starts, views.x);
+  const std::int64_t count = part == Part::kRecur ? stages_.block : stages_.ends;
+  const std::int64_t first = starts ? 0 : part == Part::kRecur ? stages_.ends : stages_.last();
+  for (std::int64_t i = 0; i < count; ++i) apply(first + i, i > 0, views);
+  const std::optional<at::Tensor> pending = count > 0 ? std::optional(views.y) : std::nullopt;
+  if (part == Part::kFinish) {
+    add_rms_norm_(views.x, pending, model_.final_norm, model_.config.norm_eps, views.normed);
+  } else {
+    decode_merge(states, views.x, pending, views.rows, model_.router, views.going);
+  }
+}
+
+/// One layer; y is `pending` to be added to x, and pending afterwards.
+void DeviceLayers::apply(std::int64_t layer, bool pending, Views& views) {
+  const DeviceLayer& weights = model_.layers[static_cast<std::size_t>(model_.config.unique_layer(layer))];
+  const double eps = model_.config.norm_eps;
+  const std::int64_t slot = layout_.slot(layer);
+  add_rms_norm_(views.x, pending ? std::optional(views.y) : std::nullopt, weights.attention_norm, eps, views.normed);
+  at::mm_out(views.qkv, views.normed, weights.qkv);
+  if (layout_.stores(layer)) decode_append(views.qkv, views.rows, pages_, slot);
+  decode_attend(views.qkv, views.rows, pages_, slot, views.parts, views.attended);
+  at::mm_out(views.y, views.attended, weights.output);
+  add_rms_norm_(views.x, views.y, weights.mlp_norm, eps, views.normed);
+  at::mm_out(views.gate_up, views.normed, weights.gate_up);
+  decode_swiglu(views.gate_up, views.inner);
+  at::mm_out(views.y, views.inner, weights.down);
+}
+
+std::span<const std::int32_t> DeviceLayers::going(std::size_t rows) {
+  going_.fetch(static_cast<std::int64_t>(rows));
+  wait();
+  return {going_.host<std::int32_t>(), rows};
+}
+
+void DeviceLayers::wait() const {
+  if (model_.device.is_cuda()) c10::impl::VirtualGuardImpl(at::kCUDA).getStream(model_.device).synchronize();
+}
+
+/// They know memory that is no longer in use.
+void DeviceLayers::forget_graphs() {
+  wait();
+  graphs_ = std::make_unique<GraphCache>(model_.device);
+}
+
+at::Tensor DeviceLayers::score(std::span<const std::int64_t> wanted) {
+  const auto count = static_cast<std::int64_t>(wanted.size());
+  auto numbers = staging({count}, at::kLong, model_.device);
+  std::copy(wanted.begin(), wanted.end(), numbers.mutable_data_ptr<std::int64_t>());
+  const auto rows = normed_.index_select(0, numbers.to(model_.device, /*non_blocking=*/true));
+  if (model_.dtype == at::kFloat) return at::mm(rows, model_.head);
+  if (model_.device.is_cuda()) return at::mm(rows, model_.head, at::kFloat);
+  return at::mm(rows.to(at::kFloat), model_.head.to(at::kFloat));
+}
+
+void DeviceLayers::find_best(std::span<const std::int64_t> wanted, std::int64_t count, std::span<ScoredToken> best) {
+  const auto scores = score(wanted);
+  const auto rows = static_cast<std::int64_t>(wanted.size());
+  if (count == 1) {
+    auto found = at::empty({rows}, scores.options().dtype(at::kInt));
+    decode_best(scores, found);
+    const auto tokens = fetch(found);
+    wait();
+    const auto* const token = tokens.const_data_ptr<std::int32_t>();
+    for (std::size_t i = 0; i < best.size(); ++i) best[i] = {.token = token[i], .score = 0};
+    return;
+  }
+  const auto [values, indices] = at::topk(scores, count);
+  const auto numbers = fetch(values);
+  const auto tokens = fetch(indices);
+  wait();
+  const auto* const token = tokens.const_data_ptr<std::int64_t>();
+  const auto* const number = numbers.const_data_ptr<float>();
+  for (std::size_t i = 0; i < best.size(); ++i) best[i] = {.token = static_cast<int>(token[i]), .score = number[i]};
+}
+
+/// On its way to the host.
+at::Tensor DeviceLayers::fetch(const at::Tensor& found) const {
+  auto host = staging(found.sizes(), found.scalar_type(), model_.device);
+  host.copy_(found, /*non_blocking=*/true);
+  return host;
+}
+
+DeviceLayers::Views DeviceLayers::view(Part part, std::int64_t count, std::int64_t splits) const {
+  const auto rows_of = [&](const at::Tensor& buffer) { return buffer.narrow(0, 0, count); };
+  const DecoderConfig& config = model_.config;
+  const std::int64_t parts = splits > 1 ? count * config.heads * splits * (config.head_dim + 2) : 1;
+  const at::Tensor& rows = rows_[static_cast<int>(part)].on_device();
+  return {.x = rows_of(x_),
+          .normed = rows_of(normed_),
+          .qkv = rows_of(qkv_),
+          .attended = rows_of(attended_),
+          .y = rows_of(y_),
+          .gate_up = rows_of(gate_up_),
+          .inner = rows_of(inner_),
+          .going = rows_of(going_.on_device()),
+          .rows = rows.narrow(0, 0, count * kDecodeFields).view({count, kDecodeFields}),
+          .parts = splits > 1
+                       ? parts_.narrow(0, 0, parts).view({count, config.heads, splits, config.head_dim + 2})
+                       : parts_.narrow(0, 0, parts).view({1, 1, 1, 1})};
+}
+
+void DeviceLayers::reserve(std::int64_t rows) {
+  if (rows <= capacity_) return;
+  capacity_ = std::max(rows, 2 * capacity_);
+  forget_graphs();
+  const DecoderConfig& config = model_.config;
+  const auto options = at::TensorOptions().dtype(model_.dtype).device(model_.device);
+  const auto buffer = [&](std::int64_t width) { return at::empty({capacity_, width}, options); };
+  x_ = at::empty({capacity_, config.hidden_size}, options.dtype(at::kFloat));
+  normed_ = buffer(config.hidden_size);
+  qkv_ = buffer((config.heads + 2 * config.kv_heads) * config.head_dim);
+  attended_ = buffer(config.heads * config.head_dim);
+  y_ = buffer(config.hidden_size);
+  gate_up_ = buffer(2 * config.intermediate_size);
+  inner_ = buffer(config.intermediate_size);
+  going_.reserve(capacity_);
+  for (Staged& staged : rows_) staged.reserve(capacity_ * kDecodeFields);
+}
+
+void DeviceLayers::reserve_parts(std::int64_t size) {
+  if (parts_.defined() && parts_.numel() >= size) return;
+  forget_graphs();
+  parts_ = at::empty({2 * size}, at::TensorOptions().dtype(at::kFloat).device(model_.device));
+}
+
+}  // namespace taesr
