@@ -34,8 +34,8 @@ class GenerationBatch {
   void remove(BatchedText& text);
 
   /// Returns the tokens of the pass. A text is then complete, or has failed, or needs further steps. What
-  /// throws here leaves all texts useless. `meanwhile` is called once, perhaps while a GPU is at work: it sees
-  /// what the last step made, and may remove texts that are complete or have failed.
+  /// throws here leaves all texts useless. `meanwhile` is called once, perhaps while a GPU is at work: it
+  /// sees what the last step made, and may remove texts that are complete or have failed.
   std::size_t step(const ForwardPass::Meanwhile& meanwhile = [] {});
 
  private:

@@ -163,7 +163,9 @@ void DeviceLayers::find_best(std::span<const std::int64_t> wanted, std::int64_t 
   wait();
   const auto* const token = tokens.const_data_ptr<std::int64_t>();
   const auto* const number = numbers.const_data_ptr<float>();
-  for (std::size_t i = 0; i < best.size(); ++i) best[i] = {.token = static_cast<int>(token[i]), .score = number[i]};
+  for (std::size_t i = 0; i < best.size(); ++i) {
+    best[i] = {.token = static_cast<int>(token[i]), .score = number[i]};
+  }
 }
 
 /// On its way to the host.

@@ -10,8 +10,8 @@
 
 namespace taesr {
 
-/// A ForwardPass on a device, for segments whose caches are its decoder's. The scores that it hands out are its
-/// own; the rest of the memory is the decoder's: passes of several threads take turns.
+/// A ForwardPass on a device, for segments whose caches are its decoder's. The scores that it hands out are
+/// its own; the rest of the memory is the decoder's: passes of several threads take turns.
 class DevicePass final : public ForwardPass {
  public:
   explicit DevicePass(DeviceDecoder& decoder) : decoder_(decoder) {}
