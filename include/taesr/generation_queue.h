@@ -43,8 +43,8 @@ class TAESR_API QueuedText {
   bool next(std::string& piece);
   /// Waits until next() has an answer, but no longer than this; returns whether it has.
   [[nodiscard]] bool wait_for(std::chrono::duration<double> longest) const;
-  /// Waits for the end of the text, but no longer than this; returns whether it is there. Where nobody reads the
-  /// pieces this costs less than next().
+  /// Waits for the end of the text, but no longer than this; returns whether it is there. Where nobody reads
+  /// the pieces this costs less than next().
   [[nodiscard]] bool wait_for_end(std::chrono::duration<double> longest) const;
   /// Ends the generation; what there is of the text remains.
   void cancel();

@@ -88,7 +88,8 @@ WeightPrecision parse_weight_precision(const std::string& name) {
   for (std::size_t i = 0; i < kPrecisions.size(); ++i) {
     if (name == kPrecisions[i]) return static_cast<WeightPrecision>(i);
   }
-  throw InvalidArgument("precision is '" + name.substr(0, 60) + "'; allowed: auto, stored, bfloat16, float32");
+  throw InvalidArgument("precision is '" + name.substr(0, 60) +
+                        "'; allowed: auto, stored, bfloat16, float32");
 }
 
 const char* name_of(WeightPrecision precision) { return kPrecisions[static_cast<std::size_t>(precision)]; }

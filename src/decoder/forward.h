@@ -1,6 +1,7 @@
 #pragma once
 
 #include <cstdint>
+#include <functional>
 #include <memory>
 #include <span>
 #include <vector>
@@ -93,6 +94,8 @@ struct LayerStages {
 /// The decoder must outlive it.
 class ForwardPass {
  public:
+  using Meanwhile = std::function<void()>;
+
   virtual ~ForwardPass() = default;
 
   /// Takes each segment through one recursion of the shared layers: those that have just begun through the
@@ -100,13 +103,19 @@ class ForwardPass {
   /// Segments may be at different recursions, whose layers are the same (depth-wise batching, Bae et al.
   /// 2024, arXiv 2410.20672). Their sequences are different ones. What a segment becomes does not depend on
   /// those beside it: on the CPU to the last bit.
-  virtual void step(std::span<Segment* const> segments) = 0;
+  ///
+  /// `meanwhile` is called once, where a GPU is at work; it must leave the segments alone.
+  void step(std::span<Segment* const> segments, const Meanwhile& meanwhile = [] {}) {
+    do_step(segments, meanwhile);
+  }
 
   /// Runs tokens as the continuation of what `cache` holds, and adds them to it. The segment is the last
   /// run's, and overwritten by the next one's.
   const Segment& run(std::span<const int> tokens, KvCache& cache, LogitsOf wanted, std::size_t enough = 0);
 
  private:
+  virtual void do_step(std::span<Segment* const> segments, const Meanwhile& meanwhile) = 0;
+
   Segment only_;
 };
 

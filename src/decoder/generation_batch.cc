@@ -25,11 +25,10 @@ void GenerationBatch::remove(BatchedText& text) {
   std::erase(prompts_, &text);
 }
 
-std::size_t GenerationBatch::step() {
+std::size_t GenerationBatch::step(const ForwardPass::Meanwhile& meanwhile) {
   moving_.clear();
   rows_ = 0;
   for (BatchedText* const text : texts_) {
-    text->piece.clear();
     if (text->segment.finished()) continue;
     moving_.push_back(text);
     rows_ += static_cast<std::size_t>(text->segment.active());
@@ -40,7 +39,11 @@ std::size_t GenerationBatch::step() {
   }
   segments_.clear();
   for (BatchedText* const text : moving_) segments_.push_back(&text->segment);
-  pass_->step(segments_);
+  if (segments_.empty()) {
+    meanwhile();
+    return 0;
+  }
+  pass_->step(segments_, meanwhile);
   extend_texts();
   return rows_;
 }
@@ -48,6 +51,7 @@ std::size_t GenerationBatch::step() {
 /// Each text's last token.
 void GenerationBatch::begin_decoding() {
   for (BatchedText* const text : texts_) {
+    if (text->state.complete() || text->failure) continue;  // until it is removed
     if (text->segment.finished() && !text->state.reads_prompt()) begin(*text, 1);
   }
 }

@@ -19,7 +19,7 @@ struct BatchedText {
 
   TextState state;
   Segment segment;             // tokens on their way
-  std::string piece;           // of the text, from the last step
+  std::string piece;           // of the text, from the last step that made one; its reader takes it
   std::exception_ptr failure;  // which ended it
 };
 
@@ -34,8 +34,9 @@ class GenerationBatch {
   void remove(BatchedText& text);
 
   /// Returns the tokens of the pass. A text is then complete, or has failed, or needs further steps. What
-  /// throws here leaves all texts useless.
-  std::size_t step();
+  /// throws here leaves all texts useless. `meanwhile` is called once, perhaps while a GPU is at work: it
+  /// sees what the last step made, and may remove texts that are complete or have failed.
+  std::size_t step(const ForwardPass::Meanwhile& meanwhile = [] {});
 
  private:
   void begin_decoding();

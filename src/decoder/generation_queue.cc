@@ -52,15 +52,16 @@ struct Request {
     const double elapsed = seconds(Clock::now() - began);
     if (shown.tokens.empty()) shown.prefill_seconds = elapsed;
     shown.decode_seconds = elapsed - shown.prefill_seconds;
-    shown.text += text.piece;
+    const std::string piece = std::exchange(text.piece, {});
+    shown.text += piece;
     shown.tokens.insert(shown.tokens.end(),
                         made.tokens.begin() + static_cast<std::ptrdiff_t>(shown.tokens.size()),
                         made.tokens.end());
     shown.kv_bytes = text.state.cache().bytes();
-    ready += text.piece;
+    ready += piece;
     failure = text.failure;
     if (text.state.complete() || failure) complete_with(made.finish);
-    if (!text.piece.empty()) changed.notify_all();
+    if (!piece.empty()) changed.notify_all();
   }
 };
 
@@ -103,10 +104,7 @@ struct Line {
   bool admit(GenerationBatch& batch) {
     std::unique_lock lock(mutex);
     work.wait(lock, [&] { return closed || !waiting.empty() || !active.empty(); });
-    for (auto& request : active) {
-      if (request->cancelled || closed) request->complete_with(FinishReason::kCancelled);
-    }
-    drop_complete(batch);
+    end_cancelled(batch);
     if (closed) {
       for (auto& request : waiting) request->complete_with(FinishReason::kCancelled);
       waiting.clear();
@@ -121,10 +119,30 @@ struct Line {
     return true;
   }
 
-  void publish(GenerationBatch& batch, std::size_t rows) {
+  /// Shows what the last step made.
+  void publish(GenerationBatch& batch) {
     const std::lock_guard lock(mutex);
+    show(batch);
+  }
+
+  /// After what no text can go on from, such as too little memory.
+  void fail_active(GenerationBatch& batch, const std::exception_ptr& failure) {
+    const std::lock_guard lock(mutex);
+    show(batch);
+    for (auto& request : active) {
+      request->failure = failure;
+      request->complete_with(FinishReason::kCancelled);
+    }
+    drop_complete(batch);
+  }
+
+  std::size_t passed = 0;  // tokens, by a step that has not been shown; the queue's thread's
+
+ private:
+  void show(GenerationBatch& batch) {
+    if (passed == 0) return;
     ++status.steps;
-    status.rows += rows;
+    status.rows += std::exchange(passed, 0);
     status.kv_bytes = 0;
     for (auto& request : active) {
       request->publish();
@@ -133,17 +151,16 @@ struct Line {
     drop_complete(batch);
   }
 
-  /// After what no text can go on from, such as too little memory.
-  void fail_active(GenerationBatch& batch, const std::exception_ptr& failure) {
-    const std::lock_guard lock(mutex);
+  void end_cancelled(GenerationBatch& batch) {
+    const auto ends = [&](const std::shared_ptr<Request>& request) { return closed || request->cancelled; };
+    if (std::none_of(active.begin(), active.end(), ends)) return;
+    show(batch);
     for (auto& request : active) {
-      request->failure = failure;
-      request->complete_with(FinishReason::kCancelled);
+      if (ends(request)) request->complete_with(FinishReason::kCancelled);
     }
     drop_complete(batch);
   }
 
- private:
   void drop_complete(GenerationBatch& batch) {
     std::erase_if(active, [&](const std::shared_ptr<Request>& request) {
       if (request->complete) batch.remove(request->text);
@@ -159,7 +176,7 @@ void work_on(Line& line, const LoadedDecoder& decoder) {
   while (line.admit(batch)) {
     try {
       if (line.active.empty()) continue;
-      line.publish(batch, batch.step());
+      line.passed = batch.step([&] { line.publish(batch); });
     } catch (...) {
       line.fail_active(batch, std::current_exception());
     }

@@ -12,11 +12,13 @@ constexpr std::int64_t kOtherStages = 8;
 HostPass::HostPass(const DecoderConfig& config, const DecoderWeights& weights)
     : config_(config),
       stages_(config),
-      crew_(static_cast<std::size_t>((2 * stages_.ends + stages_.block) * LayerRunner::kStages + kOtherStages)),
+      crew_(static_cast<std::size_t>((2 * stages_.ends + stages_.block) * LayerRunner::kStages +
+                                     kOtherStages)),
       layers_(config, weights),
       router_(config, weights) {}
 
-void HostPass::step(std::span<Segment* const> segments) {
+void HostPass::do_step(std::span<Segment* const> segments, const Meanwhile& meanwhile) {
+  meanwhile();
   prepare(segments);
   crew_.run([&](Member& member) { run_layers(member, segments); });
   deliver(segments);
@@ -76,7 +78,8 @@ void HostPass::gather_active(std::span<Segment* const> segments) {
       const std::int64_t begin = block_begin(*segment);
       add_entries(*segment, begin, begin + stages_.block);
       for (const std::int64_t i : segment->active_) {
-        float* const row = recurring_.add({cache_of(*segment), segment->first_ + i, begin - stages_.ends}, hidden);
+        float* const row =
+            recurring_.add({cache_of(*segment), segment->first_ + i, begin - stages_.ends}, hidden);
         std::copy_n(segment->states_.data() + i * hidden, hidden, row);
       }
     }

@@ -19,11 +19,10 @@ class HostPass final : public ForwardPass {
  public:
   HostPass(const DecoderConfig& config, const DecoderWeights& weights);
 
-  void step(std::span<Segment* const> segments) override;
-
  private:
   using Member = Crew::Member;
 
+  void do_step(std::span<Segment* const> segments, const Meanwhile& meanwhile) override;
   void prepare(std::span<Segment* const> segments);
   void run_layers(Member& member, std::span<Segment* const> segments);
   void gather_active(std::span<Segment* const> segments);

@@ -104,8 +104,9 @@ int Sampler::choose(std::span<const ScoredToken> best) {
   if (options_.temperature == 0) return best.front().token;
   best = best.first(std::min(best.size(), options_.top_k));
   weights_.clear();
+  const auto most = static_cast<double>(best.front().score);
   for (const ScoredToken& scored : best) {
-    weights_.push_back(std::exp((static_cast<double>(scored.score) - best.front().score) / options_.temperature));
+    weights_.push_back(std::exp((scored.score - most) / options_.temperature));
   }
   const double enough = options_.top_p * std::accumulate(weights_.begin(), weights_.end(), 0.0);
   double kept = 0;

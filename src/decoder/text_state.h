@@ -30,8 +30,8 @@ class TextState {
   [[nodiscard]] std::size_t enough() const { return sampler_.enough(); }
   /// Takes note that so many tokens have been run.
   void mark_read(std::size_t tokens) { read_ += tokens; }
-  /// Chooses the next token by the scores that the last one's segment has, and puts what is certain to be part of the text
-  /// into `piece`: whole characters.
+  /// Chooses the next token by the scores that the last one's segment has, and puts what is certain to be
+  /// part of the text into `piece`: whole characters.
   void extend(const Segment& segment, std::string& piece);
   void finish(FinishReason reason);
 

@@ -18,7 +18,8 @@ c10::Stream own_stream(at::Device device) {
 }
 
 /// Tensors made in this mode, as all of the decoder's are, cost less to hand on.
-DeviceWeights send(const DecoderConfig& config, const DecoderWeights& weights, at::ScalarType dtype, at::Device device) {
+DeviceWeights send(const DecoderConfig& config, const DecoderWeights& weights, at::ScalarType dtype,
+                   at::Device device) {
   if (config.head_dim > kMostHead) {
     throw InvalidArgument("head_dim is " + std::to_string(config.head_dim) + "; on a GPU allowed: up to " +
                           std::to_string(kMostHead) + "; use device \"cpu\"");

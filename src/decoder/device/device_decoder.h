@@ -15,12 +15,13 @@
 
 namespace taesr {
 
-/// A decoder on a GPU; on the CPU with twins of the kernels, for tests. What all its passes share: they take turns.
+/// A decoder on a GPU; on the CPU with twins of the kernels, for tests. What all its passes share, which take
+/// turns.
 class DeviceDecoder {
  public:
   /// `dtype` is float32 or bfloat16. Throws InvalidArgument for heads that the kernels do not take.
-  DeviceDecoder(const DecoderConfig& config, const DecoderWeights& weights, KvCaching caching, at::ScalarType dtype,
-                at::Device device);
+  DeviceDecoder(const DecoderConfig& config, const DecoderWeights& weights, KvCaching caching,
+                at::ScalarType dtype, at::Device device);
 
   [[nodiscard]] std::unique_ptr<ForwardPass> make_pass();
   [[nodiscard]] std::unique_ptr<KvCache> make_cache() const;

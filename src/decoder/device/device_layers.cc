@@ -15,6 +15,8 @@ namespace {
 
 // Larger batches keep the GPU busy longer than their launches take.
 constexpr std::int64_t kRecordedRows = 512;
+// Sizes come and go with the requests; recording takes as long as some passes.
+constexpr GraphCache::Limits kGraphs = {.graphs = 256, .uses = 4};
 // Blocks of the attention that fill a GPU, and the least that one of them is worth starting for.
 constexpr std::int64_t kBlocks = 512;
 constexpr std::int64_t kLeastEntries = 256;
@@ -42,11 +44,14 @@ DeviceLayers::DeviceLayers(const DeviceWeights& model, KvCaching caching)
     : model_(model),
       stages_(model.config),
       layout_(model.config, caching),
-      pages_{.addresses = {}, .angles = model.angles, .heads = model.config.heads, .kv_heads = model.config.kv_heads},
+      pages_{.addresses = {},
+             .angles = model.angles,
+             .heads = model.config.heads,
+             .kv_heads = model.config.kv_heads},
       addresses_(at::kLong, model.device),
       rows_{{at::kInt, model.device}, {at::kInt, model.device}, {at::kInt, model.device}},
       going_(at::kInt, model.device),
-      graphs_(std::make_unique<GraphCache>(model.device)) {}
+      graphs_(std::make_unique<GraphCache>(model.device, kGraphs)) {}
 
 void DeviceLayers::prepare(const std::vector<std::int64_t>& addresses, std::int64_t most_rows) {
   const auto count = static_cast<std::int64_t>(addresses.size());
@@ -101,7 +106,8 @@ void DeviceLayers::apply(std::int64_t layer, bool pending, Views& views) {
   const DeviceLayer& weights = model_.layers[static_cast<std::size_t>(model_.config.unique_layer(layer))];
   const double eps = model_.config.norm_eps;
   const std::int64_t slot = layout_.slot(layer);
-  add_rms_norm_(views.x, pending ? std::optional(views.y) : std::nullopt, weights.attention_norm, eps, views.normed);
+  const auto before = pending ? std::optional(views.y) : std::nullopt;
+  add_rms_norm_(views.x, before, weights.attention_norm, eps, views.normed);
   at::mm_out(views.qkv, views.normed, weights.qkv);
   if (layout_.stores(layer)) decode_append(views.qkv, views.rows, pages_, slot);
   decode_attend(views.qkv, views.rows, pages_, slot, views.parts, views.attended);
@@ -125,7 +131,7 @@ void DeviceLayers::wait() const {
 /// They know memory that is no longer in use.
 void DeviceLayers::forget_graphs() {
   wait();
-  graphs_ = std::make_unique<GraphCache>(model_.device);
+  graphs_ = std::make_unique<GraphCache>(model_.device, kGraphs);
 }
 
 at::Tensor DeviceLayers::score(std::span<const std::int64_t> wanted) {
@@ -138,7 +144,8 @@ at::Tensor DeviceLayers::score(std::span<const std::int64_t> wanted) {
   return at::mm(rows.to(at::kFloat), model_.head.to(at::kFloat));
 }
 
-void DeviceLayers::find_best(std::span<const std::int64_t> wanted, std::int64_t count, std::span<ScoredToken> best) {
+void DeviceLayers::find_best(std::span<const std::int64_t> wanted, std::int64_t count,
+                             std::span<ScoredToken> best) {
   const auto scores = score(wanted);
   const auto rows = static_cast<std::int64_t>(wanted.size());
   if (count == 1) {
@@ -156,7 +163,9 @@ void DeviceLayers::find_best(std::span<const std::int64_t> wanted, std::int64_t 
   wait();
   const auto* const token = tokens.const_data_ptr<std::int64_t>();
   const auto* const number = numbers.const_data_ptr<float>();
-  for (std::size_t i = 0; i < best.size(); ++i) best[i] = {.token = static_cast<int>(token[i]), .score = number[i]};
+  for (std::size_t i = 0; i < best.size(); ++i) {
+    best[i] = {.token = static_cast<int>(token[i]), .score = number[i]};
+  }
 }
 
 /// On its way to the host.

@@ -16,8 +16,8 @@
 
 namespace taesr {
 
-/// Takes rows through a decoder's layers on a device, in memory that it keeps. Small batches are recorded, so that
-/// a part of the model costs one launch: rows are padded to few sizes. Not for several threads at once.
+/// Takes rows through a decoder's layers on a device, in memory that it keeps. Small batches are recorded, so
+/// that a part of the model costs one launch: rows are padded to few sizes. Not for several threads at once.
 class DeviceLayers {
  public:
   DeviceLayers(const DeviceWeights& model, KvCaching caching);

@@ -16,7 +16,7 @@ constexpr std::size_t kScoredRows = 1024;
 
 }  // namespace
 
-void DevicePass::step(std::span<Segment* const> segments) {
+void DevicePass::do_step(std::span<Segment* const> segments, const Meanwhile& meanwhile) {
   const std::lock_guard lock(decoder_.mutex_);
   const c10::InferenceMode inference;
   const c10::StreamGuard stream(decoder_.stream_);
@@ -26,6 +26,7 @@ void DevicePass::step(std::span<Segment* const> segments) {
   layers.prepare(addresses_, tokens_);
   layers.start(started_, states);
   layers.recur(recurring_, states);
+  meanwhile();
   advance(segments);
   if (decoder_.stages_.ends > 0 || !whole_.empty() || !few_.empty()) layers.finish(finishing_, states);
   deliver(segments);
@@ -192,7 +193,8 @@ void DevicePass::deliver_best() {
   best_.resize(few_.size() * most);
   for (std::size_t done = 0; done < few_.size(); done += kScoredRows) {
     const auto part = std::span(wanted_).subspan(done, std::min(few_.size() - done, kScoredRows));
-    decoder_.layers_.find_best(part, static_cast<std::int64_t>(most), std::span(best_).subspan(done * most, part.size() * most));
+    decoder_.layers_.find_best(part, static_cast<std::int64_t>(most),
+                               std::span(best_).subspan(done * most, part.size() * most));
   }
   for (std::size_t i = 0; i < few_.size(); ++i) {
     few_[i].segment->best_ = std::span(best_).subspan(i * most, most);

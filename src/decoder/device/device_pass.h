@@ -10,13 +10,11 @@
 
 namespace taesr {
 
-/// A ForwardPass on a device, for segments whose caches are its decoder's. The scores that it hands out are its own;
-/// the rest of the memory is the decoder's: passes of several threads take turns.
+/// A ForwardPass on a device, for segments whose caches are its decoder's. The scores that it hands out are
+/// its own; the rest of the memory is the decoder's: passes of several threads take turns.
 class DevicePass final : public ForwardPass {
  public:
   explicit DevicePass(DeviceDecoder& decoder) : decoder_(decoder) {}
-
-  void step(std::span<Segment* const> segments) override;
 
  private:
   /// Rows of finishing_ that belong to a segment, whose scores are wanted.
@@ -26,6 +24,7 @@ class DevicePass final : public ForwardPass {
     std::int64_t count;
   };
 
+  void do_step(std::span<Segment* const> segments, const Meanwhile& meanwhile) override;
   void gather(std::span<Segment* const> segments);
   void gather(Segment& segment);
   [[nodiscard]] std::int32_t add_pages(const Segment& segment, std::int64_t list);

@@ -22,7 +22,8 @@ struct DeviceLayer {
 
 /// A decoder's weights on a device, float32 or bfloat16 (T): what was quantised is not any more.
 struct DeviceWeights {
-  DeviceWeights(const DecoderConfig& config, const DecoderWeights& weights, at::ScalarType dtype, at::Device device);
+  DeviceWeights(const DecoderConfig& config, const DecoderWeights& weights, at::ScalarType dtype,
+                at::Device device);
 
   DecoderConfig config;
   at::ScalarType dtype;

@@ -19,7 +19,9 @@ class KvLayout {
   /// Layers whose keys a page of a list holds.
   [[nodiscard]] std::int64_t slots(std::int64_t list) const { return list == 0 ? slots_ : stages_.block; }
   /// Of layer `layer`, if it is not in a later recursion: its slot in list 0.
-  [[nodiscard]] std::int64_t slot(std::int64_t layer) const { return slot_of_[static_cast<std::size_t>(layer)]; }
+  [[nodiscard]] std::int64_t slot(std::int64_t layer) const {
+    return slot_of_[static_cast<std::size_t>(layer)];
+  }
   /// Whether it computes keys and values, or reads those of an earlier one.
   [[nodiscard]] bool stores(std::int64_t layer) const { return stores_[static_cast<std::size_t>(layer)]; }
 

@@ -11,8 +11,8 @@
 
 namespace taesr {
 
-/// Pages of keys and values on a device, which all sequences of a decoder take from. Memory grows with what is
-/// used, and is kept for the next sequences. Safe concurrently.
+/// Pages of keys and values on a device, which all sequences of a decoder take from. Memory grows with what
+/// is used, and is kept for the next sequences. Safe concurrently.
 class PagePool {
  public:
   PagePool(const KvLayout& layout, at::ScalarType dtype, at::Device device);

@@ -12,7 +12,8 @@ bool Staged::reserve(std::int64_t count) {
   if (host_.defined() && host_.numel() >= count) return false;
   const std::int64_t size = std::max(count, host_.defined() ? 2 * host_.numel() : std::int64_t{256});
   host_ = staging({size}, dtype_, device_);
-  on_device_ = device_.is_cuda() ? at::empty({size}, at::TensorOptions().dtype(dtype_).device(device_)) : host_;
+  const auto options = at::TensorOptions().dtype(dtype_).device(device_);
+  on_device_ = device_.is_cuda() ? at::empty({size}, options) : host_;
   return true;
 }
 

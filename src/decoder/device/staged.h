@@ -6,8 +6,8 @@
 
 namespace taesr {
 
-/// Numbers that go between the host and a device, in memory of their own on both sides. Copies are part of the
-/// current stream: the host's side may be used again when the stream has been waited for.
+/// Numbers that go between the host and a device, in memory of their own on both sides. Copies are part of
+/// the current stream: the host's side may be used again when the stream has been waited for.
 class Staged {
  public:
   Staged(at::ScalarType dtype, at::Device device) : dtype_(dtype), device_(device) {}

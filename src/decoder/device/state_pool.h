@@ -11,8 +11,8 @@
 
 namespace taesr {
 
-/// Rows of states on a device, for tokens between the steps of their segments. Rows may be given back from any
-/// thread; the rest is for one at a time.
+/// Rows of states on a device, for tokens between the steps of their segments. Rows may be given back from
+/// any thread; the rest is for one at a time.
 class StatePool {
  public:
   StatePool(std::int64_t width, at::Device device);

@@ -14,11 +14,12 @@ namespace taesr {
 #ifdef TAESR_CUDA
 
 struct GraphCache::Impl {
-  static constexpr std::size_t kGraphs = 64;
+  explicit Impl(const Limits& limits) : limits(limits) {}
 
   struct Entry {
-    std::unique_ptr<at::cuda::CUDAGraph> graph;  // null: seen once
+    std::unique_ptr<at::cuda::CUDAGraph> graph;  // null: not yet
     std::list<Key>::iterator use;
+    int uses = 0;
   };
 
   Entry& touch(const Key& key) {
@@ -27,12 +28,12 @@ struct GraphCache::Impl {
       uses.splice(uses.begin(), uses, found->second.use);
       return found->second;
     }
-    if (entries.size() == kGraphs) {
+    if (entries.size() == limits.graphs) {
       entries.erase(uses.back());
       uses.pop_back();
     }
     uses.push_front(key);
-    return entries[key] = {nullptr, uses.begin()};
+    return entries[key] = {nullptr, uses.begin(), 0};
   }
 
   /// Only this thread's calls are part of it, and only they are held to its rules.
@@ -58,15 +59,16 @@ struct GraphCache::Impl {
   std::map<Key, Entry> entries;
   std::list<Key> uses;  // the last one first
   std::size_t replays = 0;
+  Limits limits;
 };
 
-GraphCache::GraphCache(at::Device device) : impl_(device.is_cuda() ? std::make_unique<Impl>() : nullptr) {}
+GraphCache::GraphCache(at::Device device, const Limits& limits)
+    : impl_(device.is_cuda() ? std::make_unique<Impl>(limits) : nullptr) {}
 
 void GraphCache::run(const Key& key, const std::function<void()>& work) {
   if (!impl_) return work();
-  const bool seen = impl_->entries.contains(key);
   Impl::Entry& entry = impl_->touch(key);
-  if (!seen) return work();
+  if (entry.uses++ < impl_->limits.uses) return work();
   if (!entry.graph) entry.graph = impl_->record(work);
   entry.graph->replay();
   ++impl_->replays;
@@ -78,7 +80,7 @@ std::size_t GraphCache::replays() const { return impl_ ? impl_->replays : 0; }
 
 struct GraphCache::Impl {};
 
-GraphCache::GraphCache(at::Device) {}
+GraphCache::GraphCache(at::Device, const Limits&) {}
 void GraphCache::run(const Key&, const std::function<void()>& work) { work(); }
 std::size_t GraphCache::replays() const { return 0; }
 

@@ -21,13 +21,19 @@ class GraphCache {
     auto operator<=>(const Key&) const = default;
   };
 
+  struct Limits {
+    std::size_t graphs = 64;
+    int uses = 1;  // of a key, before it is recorded
+  };
+
   /// Without CUDA nothing is recorded.
-  explicit GraphCache(at::Device device);
+  explicit GraphCache(at::Device device, const Limits& limits);
+  explicit GraphCache(at::Device device) : GraphCache(device, Limits()) {}
   GraphCache(const GraphCache&) = delete;
   GraphCache& operator=(const GraphCache&) = delete;
   ~GraphCache();
 
-  /// Runs `work`: as it is the first time that a key comes, which readies libraries and memory; then recorded.
+  /// Runs `work`: as it is the first times that a key comes, which readies libraries and memory; then recorded.
   /// Keeps the graphs used last.
   void run(const Key& key, const std::function<void()>& work);
 

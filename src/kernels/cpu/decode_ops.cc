@@ -2,46 +2,18 @@
 
 #include <algorithm>
 #include <cmath>
-#include <limits>
-#include <span>
 #include <vector>
 
 #include <torch/library.h>
 
-#include <c10/util/BFloat16.h>
-
+#include "kernels/cpu/decode_rows.h"
 #include "kernels/dispatch.h"
-#include "taesr/errors.h"
-
-// What the operators mean, value by value: the engine on the GPU is tested with these, the CPU's own is faster.
 
 namespace taesr {
 namespace {
 
 using Optional = std::optional<at::Tensor>;
-
-std::span<const DecodeRow> rows_of(const at::Tensor& rows) {
-  return {reinterpret_cast<const DecodeRow*>(rows.const_data_ptr<std::int32_t>()),
-          static_cast<std::size_t>(rows.size(0))};
-}
-
-/// Calls job(T()) for the element type of `x`.
-template <class Job>
-void with_element(const at::Tensor& x, const Job& job) {
-  if (x.scalar_type() == at::kFloat) return job(float());
-  if (x.scalar_type() == at::kBFloat16) return job(c10::BFloat16());
-  throw InvalidArgument("a tensor is " + std::string(c10::toString(x.scalar_type())) + "; allowed: float32, bfloat16");
-}
-
-template <class T>
-const T* row_of(const at::Tensor& x, std::size_t row) {
-  return x.const_data_ptr<T>() + static_cast<std::int64_t>(row) * x.size(1);
-}
-
-template <class T>
-T* row_of(at::Tensor& x, std::size_t row) {
-  return x.mutable_data_ptr<T>() + static_cast<std::int64_t>(row) * x.size(1);
-}
+using namespace decode;
 
 void gather(const at::Tensor& table, const at::Tensor& rows, bool by_state, at::Tensor& out) {
   with_element(table, [&]<class T>(T) {
@@ -69,95 +41,6 @@ void add_rms_norm(at::Tensor& x, const Optional& y, const at::Tensor& gain, doub
       }
       const float scale = 1.0F / std::sqrt(square / static_cast<float>(width) + static_cast<float>(eps));
       for (std::int64_t k = 0; k < width; ++k) row_of<T>(out, i)[k] = static_cast<T>(state[k] * scale * gains[k]);
-    }
-  });
-}
-
-/// A head's value `dim` after its pair has been turned.
-template <class T>
-float turned(const T* head, std::int64_t dim, std::int64_t size, const float* angles) {
-  const std::int64_t half = size / 2;
-  const std::int64_t pair = dim % half;
-  const auto first = static_cast<float>(head[pair]);
-  const auto second = static_cast<float>(head[pair + half]);
-  return dim < half ? first * angles[pair] - second * angles[pair + half]
-                    : second * angles[pair] + first * angles[pair + half];
-}
-
-/// Where one head's keys [kDecodePage, head_dim] of a list's page begin; its values follow.
-template <class T>
-T* page_of(const KvPages& pages, const DecodeRow& row, std::int64_t page, std::int64_t slot, std::int64_t head,
-           std::int64_t size) {
-  const std::int64_t address = pages.addresses.const_data_ptr<std::int64_t>()[row.list + page];
-  return reinterpret_cast<T*>(address) + ((slot + row.slot) * pages.kv_heads + head) * 2 * kDecodePage * size;
-}
-
-void append(const at::Tensor& qkv, const at::Tensor& rows, const at::Tensor& addresses, const at::Tensor& angles,
-            std::int64_t heads, std::int64_t kv_heads, std::int64_t slot) {
-  const KvPages pages{addresses, angles, heads, kv_heads};
-  const std::int64_t size = angles.size(1);
-  with_element(qkv, [&]<class T>(T) {
-    const auto all = rows_of(rows);
-    for (std::size_t i = 0; i < all.size(); ++i) {
-      if (all[i].entry < 0) continue;
-      const float* const turn = row_of<float>(angles, static_cast<std::size_t>(all[i].position));
-      for (std::int64_t head = 0; head < kv_heads; ++head) {
-        const T* const key = row_of<T>(qkv, i) + (heads + head) * size;
-        const T* const value = key + kv_heads * size;
-        T* const keys = page_of<T>(pages, all[i], all[i].entry / kDecodePage, slot, head, size) +
-                        all[i].entry % kDecodePage * size;
-        for (std::int64_t k = 0; k < size; ++k) keys[k] = static_cast<T>(turned(key, k, size, turn));
-        std::copy_n(value, size, keys + kDecodePage * size);
-      }
-    }
-  });
-}
-
-/// One head of one row.
-template <class T>
-void attend_head(const KvPages& pages, const DecodeRow& row, std::int64_t slot, std::int64_t head, const T* query,
-                 T* out) {
-  const std::int64_t size = pages.angles.size(1);
-  const float* const turn = row_of<float>(pages.angles, static_cast<std::size_t>(row.position));
-  const std::int64_t kv_head = head / (pages.heads / pages.kv_heads);
-  const auto entry_of = [&](std::int64_t i) {
-    return page_of<const T>(pages, row, i / kDecodePage, slot, kv_head, size) + i % kDecodePage * size;
-  };
-  std::vector<float> turned_query(static_cast<std::size_t>(size));
-  for (std::int64_t k = 0; k < size; ++k) turned_query[static_cast<std::size_t>(k)] = turned(query, k, size, turn);
-  std::vector<float> weights(static_cast<std::size_t>(row.visible));
-  float largest = -std::numeric_limits<float>::infinity();
-  for (std::int64_t i = 0; i < row.visible; ++i) {
-    float score = 0;
-    const T* const key = entry_of(i);
-    for (std::int64_t k = 0; k < size; ++k) {
-      score += turned_query[static_cast<std::size_t>(k)] * static_cast<float>(key[k]);
-    }
-    score /= std::sqrt(static_cast<float>(size));
-    weights[static_cast<std::size_t>(i)] = score;
-    largest = std::max(largest, score);
-  }
-  float total = 0;
-  for (float& weight : weights) total += weight = std::exp(weight - largest);
-  for (std::int64_t k = 0; k < size; ++k) {
-    float sum = 0;
-    for (std::int64_t i = 0; i < row.visible; ++i) {
-      sum += weights[static_cast<std::size_t>(i)] * static_cast<float>(entry_of(i)[kDecodePage * size + k]);
-    }
-    out[k] = static_cast<T>(row.visible > 0 ? sum / total : 0.0F);
-  }
-}
-
-void attend(const at::Tensor& qkv, const at::Tensor& rows, const at::Tensor& addresses, const at::Tensor& angles,
-            std::int64_t heads, std::int64_t kv_heads, std::int64_t slot, at::Tensor&, at::Tensor& out) {
-  const KvPages pages{addresses, angles, heads, kv_heads};
-  with_element(qkv, [&]<class T>(T) {
-    const auto all = rows_of(rows);
-    for (std::size_t i = 0; i < all.size(); ++i) {
-      for (std::int64_t head = 0; head < heads; ++head) {
-        const std::int64_t at = head * angles.size(1);
-        attend_head(pages, all[i], slot, head, row_of<T>(qkv, i) + at, row_of<T>(out, i) + at);
-      }
     }
   });
 }
@@ -222,7 +105,8 @@ void merge(at::Tensor& values, at::Tensor& chances, at::Tensor& depths, const at
     std::vector<float> result(row_of<float>(x, i), row_of<float>(x, i) + width);
     if (y) {
       with_element(*y, [&]<class T>(T) {
-        for (std::int64_t k = 0; k < width; ++k) result[static_cast<std::size_t>(k)] += static_cast<float>(row_of<T>(*y, i)[k]);
+        const T* const added = row_of<T>(*y, i);
+        for (std::int64_t k = 0; k < width; ++k) result[static_cast<std::size_t>(k)] += static_cast<float>(added[k]);
       });
     }
     float* const state = row_of<float>(values, static_cast<std::size_t>(row.state));
@@ -256,11 +140,6 @@ void best(const at::Tensor& logits, at::Tensor& found) {
 TORCH_LIBRARY_FRAGMENT(taesr, library) {
   library.def("decode_gather(Tensor table, Tensor rows, bool by_state, Tensor(a!) out) -> ()");
   library.def("add_rms_norm_(Tensor(a!) x, Tensor? y, Tensor gain, float eps, Tensor(b!) out) -> ()");
-  library.def(
-      "decode_append(Tensor qkv, Tensor rows, Tensor addresses, Tensor angles, int heads, int kv_heads, int slot) -> ()");
-  library.def(
-      "decode_attend(Tensor qkv, Tensor rows, Tensor addresses, Tensor angles, int heads, int kv_heads, int slot, "
-      "Tensor(a!) parts, Tensor(b!) out) -> ()");
   library.def("decode_swiglu(Tensor gate_up, Tensor(a!) out) -> ()");
   library.def(
       "decode_merge(Tensor(a!) states, Tensor(b!) chances, Tensor(c!) depths, Tensor x, Tensor? y, Tensor rows, "
@@ -271,8 +150,6 @@ TORCH_LIBRARY_FRAGMENT(taesr, library) {
 TORCH_LIBRARY_IMPL(taesr, CPU, library) {
   library.impl("decode_gather", &gather);
   library.impl("add_rms_norm_", &add_rms_norm);
-  library.impl("decode_append", &append);
-  library.impl("decode_attend", &attend);
   library.impl("decode_swiglu", &swiglu);
   library.impl("decode_merge", &merge);
   library.impl("decode_best", &best);
@@ -287,17 +164,6 @@ void add_rms_norm_(at::Tensor& x, const std::optional<at::Tensor>& y, const at::
                    at::Tensor& out) {
   static const auto op = find_operator<decltype(add_rms_norm)>("taesr::add_rms_norm_");
   op.call(x, y, gain, eps, out);
-}
-
-void decode_append(const at::Tensor& qkv, const at::Tensor& rows, const KvPages& pages, std::int64_t slot) {
-  static const auto op = find_operator<decltype(append)>("taesr::decode_append");
-  op.call(qkv, rows, pages.addresses, pages.angles, pages.heads, pages.kv_heads, slot);
-}
-
-void decode_attend(const at::Tensor& qkv, const at::Tensor& rows, const KvPages& pages, std::int64_t slot,
-                   at::Tensor& parts, at::Tensor& out) {
-  static const auto op = find_operator<decltype(attend)>("taesr::decode_attend");
-  op.call(qkv, rows, pages.addresses, pages.angles, pages.heads, pages.kv_heads, slot, parts, out);
 }
 
 void decode_swiglu(const at::Tensor& gate_up, at::Tensor& out) {

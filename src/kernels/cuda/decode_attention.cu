@@ -2,6 +2,7 @@
 
 #include "kernels/cuda/decode_kernels.h"
 #include "kernels/cuda/device.cuh"
+#include "kernels/cuda/paged_keys.cuh"
 
 namespace taesr::cuda {
 namespace {
@@ -10,46 +11,6 @@ constexpr int kWarps = 4;  // of a block of the attention
 constexpr int kThreads = kWarps * kWarp;
 constexpr int kDims = 8;   // values of a head that a lane holds
 constexpr int kMostHead = 256;
-
-/// Where one head's keys [kDecodePage, head_size] of a page begin; its values follow.
-template <class T>
-__device__ T* page_of(const PagedKeys& call, const DecodeRow& row, int page, int kv_head) {
-  const std::int64_t block = static_cast<std::int64_t>(call.slot + row.slot) * call.kv_heads + kv_head;
-  return reinterpret_cast<T*>(call.addresses[row.list + page]) + block * 2 * kDecodePage * call.head_size;
-}
-
-template <class T>
-__device__ const T* row_of(const PagedKeys& call, std::int64_t row) {
-  return static_cast<const T*>(call.qkv) + row * (call.heads + 2 * call.kv_heads) * call.head_size;
-}
-
-/// A head's value `dim` after its pair has been turned.
-template <class T>
-__device__ float turned(const T* head, int dim, int half, const float* angles) {
-  const int pair = dim % half;
-  const float first = static_cast<float>(head[pair]);
-  const float second = static_cast<float>(head[pair + half]);
-  const float cosine = angles[pair];
-  const float sine = angles[pair + half];
-  return dim < half ? first * cosine - second * sine : second * cosine + first * sine;
-}
-
-/// A block a row.
-template <class T>
-__global__ void append_kernel(PagedKeys call) {
-  const DecodeRow row = call.rows[blockIdx.x];
-  if (row.entry < 0) return;
-  const int size = call.head_size;
-  const T* keys = row_of<T>(call, blockIdx.x) + call.heads * size;
-  const float* angles = call.angles + static_cast<std::int64_t>(row.position) * size;
-  for (int i = threadIdx.x; i < call.kv_heads * size; i += blockDim.x) {
-    const int head = i / size;
-    const int dim = i % size;
-    T* page = page_of<T>(call, row, row.entry / kDecodePage, head) + row.entry % kDecodePage * size;
-    page[dim] = static_cast<T>(turned(keys + head * size, dim, size / 2, angles));
-    page[kDecodePage * size + dim] = keys[(call.kv_heads + head) * size + dim];
-  }
-}
 
 /// 2^x; below 2^-126 it is 0.
 __device__ inline float fast_exp2(float x) {
@@ -324,13 +285,6 @@ void launch_head(const PagedAttention& call, cudaStream_t stream) {
 }
 
 }  // namespace
-
-void decode_append(const PagedKeys& call, Element element, cudaStream_t stream) {
-  if (call.count == 0) return;
-  const auto grid = static_cast<unsigned>(call.count);
-  if (element == Element::kFloat32) return launch("decode_append", append_kernel<float>, grid, kThreads, stream, call);
-  launch("decode_append", append_kernel<__nv_bfloat16>, grid, kThreads, stream, call);
-}
 
 void decode_attend(const PagedAttention& call, Element element, cudaStream_t stream) {
   if (call.keys.count == 0) return;

@@ -61,6 +61,7 @@ struct DecodeMerge {
 };
 void decode_merge(const DecodeMerge& call, Element element, cudaStream_t stream);
 
+/// decode_scores.cu
 struct DecodeBest {
   const float* logits;
   std::int32_t* best;
@@ -69,7 +70,7 @@ struct DecodeBest {
 };
 void decode_best(const DecodeBest& call, cudaStream_t stream);
 
-/// decode_attention.cu
+/// decode_append.cu
 struct PagedKeys {
   const void* qkv;
   const DecodeRow* rows;
@@ -83,6 +84,7 @@ struct PagedKeys {
 };
 void decode_append(const PagedKeys& call, Element element, cudaStream_t stream);
 
+/// decode_attention.cu
 struct PagedAttention {
   PagedKeys keys;
   float* parts;  // [rows, heads, splits, head_size + 2]: sums of values, the largest score, the sum of weights

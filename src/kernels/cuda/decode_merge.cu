@@ -6,7 +6,6 @@ namespace taesr::cuda {
 namespace {
 
 constexpr int kThreads = 128;
-constexpr int kBestThreads = 512;
 enum Kind { kNone, kExpertChoice, kTokenChoice };
 
 /// A block's product of a router's weights with a row's states.
@@ -73,44 +72,6 @@ __global__ void merge_kernel(DecodeMerge call) {
   call.going[blockIdx.x] = going;
 }
 
-/// The better of two values with their places: larger, of equal ones the first.
-__device__ void keep_better(float& value, int& place, float other, int other_place) {
-  if (other > value || (other == value && other_place < place)) {
-    value = other;
-    place = other_place;
-  }
-}
-
-/// A block a row.
-__global__ void best_kernel(DecodeBest call) {
-  __shared__ float values[kBestThreads / kWarp];
-  __shared__ int places[kBestThreads / kWarp];
-  const float* row = call.logits + static_cast<std::int64_t>(blockIdx.x) * call.vocabulary;
-  const int count = static_cast<int>(call.vocabulary);
-  float value = -INFINITY;
-  int place = count;
-  bool finite = true;
-#pragma unroll 8
-  for (int i = threadIdx.x; i < count; i += kBestThreads) {
-    const float x = row[i];
-    finite = finite && isfinite(x);
-    keep_better(value, place, x, i);
-  }
-  for (int step = kWarp / 2; step > 0; step /= 2) {
-    const float other = __shfl_xor_sync(kAllLanes, value, step);
-    const int other_place = __shfl_xor_sync(kAllLanes, place, step);
-    keep_better(value, place, other, other_place);
-  }
-  if (threadIdx.x % kWarp == 0) {
-    values[threadIdx.x / kWarp] = value;
-    places[threadIdx.x / kWarp] = place;
-  }
-  finite = __syncthreads_and(finite) != 0;
-  if (threadIdx.x != 0) return;
-  for (int i = 1; i < kBestThreads / kWarp; ++i) keep_better(value, place, values[i], places[i]);
-  call.best[blockIdx.x] = finite ? place : -1;
-}
-
 }  // namespace
 
 void decode_merge(const DecodeMerge& call, Element element, cudaStream_t stream) {
@@ -118,11 +79,6 @@ void decode_merge(const DecodeMerge& call, Element element, cudaStream_t stream)
   const auto grid = static_cast<unsigned>(call.count);
   if (element == Element::kFloat32) return launch("decode_merge", merge_kernel<float>, grid, kThreads, stream, call);
   launch("decode_merge", merge_kernel<__nv_bfloat16>, grid, kThreads, stream, call);
-}
-
-void decode_best(const DecodeBest& call, cudaStream_t stream) {
-  if (call.count == 0) return;
-  launch("decode_best", best_kernel, static_cast<unsigned>(call.count), kBestThreads, stream, call);
 }
 
 }  // namespace taesr::cuda

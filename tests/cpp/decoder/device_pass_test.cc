@@ -38,7 +38,9 @@ std::vector<Case> cases() {
     }
     for (const LayerSharing sharing : {LayerSharing::kCycle, LayerSharing::kMiddleCycle}) {
       for (const Routing routing : {Routing::kExpertChoice, Routing::kTokenChoice}) {
-        for (const Gate gate : {Gate::kPreserving, Gate::kScaled}) all.push_back({sharing, routing, caching, gate});
+        for (const Gate gate : {Gate::kPreserving, Gate::kScaled}) {
+          all.push_back({sharing, routing, caching, gate});
+        }
       }
     }
   }
@@ -208,8 +210,9 @@ TEST_P(DecoderOf, LongTextsAreSplitWithoutADifference) {
       const auto cache = decoder_->make_cache();
       (void)pass->run(std::span(tokens).first(688), *cache, LogitsOf::kNone);
       for (const std::size_t last : {688u, 689u}) {
-        const auto found = pass->run(std::span(tokens).subspan(last, 1), *cache, LogitsOf::kLastToken).logits();
-        const auto expected = on_cpu({tokens.begin(), tokens.begin() + static_cast<std::ptrdiff_t>(last) + 1});
+        const auto token = std::span(tokens).subspan(last, 1);
+        const auto found = pass->run(token, *cache, LogitsOf::kLastToken).logits();
+        const auto expected = on_cpu({tokens.data(), tokens.data() + last + 1});
         EXPECT_LT(difference(found, std::span(expected).last(40)), 1e-4) << "heads of " << head_dim;
       }
     }
@@ -251,7 +254,8 @@ class DeviceTexts : public ::testing::TestWithParam<bool> {
  protected:
   std::shared_ptr<LoadedDecoder> load(at::Device device, Routing routing = Routing::kExpertChoice) {
     auto model = read_decoder(testing::write_routed_gguf(folder_, {.routing = routing}), {});
-    model->device = std::make_shared<DeviceDecoder>(model->config, *model->weights, KvCaching::kFull, at::kFloat, device);
+    model->device =
+        std::make_shared<DeviceDecoder>(model->config, *model->weights, KvCaching::kFull, at::kFloat, device);
     return model;
   }
 
@@ -280,8 +284,8 @@ TEST_P(DeviceTexts, AreThoseOfTheCpuWhicheverRequestsAreBesideThem) {
       texts.push_back(std::make_unique<BatchedText>(model, prompt, options));
       batch.add(*texts.back());
     }
-    for (std::size_t done = 0; done < texts.size();) {
-      (void)batch.step();
+    std::size_t done = 0;
+    const auto take_complete = [&] {  // while the others' next tokens are on their way
       for (auto& text : texts) {
         if (!text || !text->state.complete()) continue;
         const auto i = static_cast<std::size_t>(&text - texts.data());
@@ -292,7 +296,8 @@ TEST_P(DeviceTexts, AreThoseOfTheCpuWhicheverRequestsAreBesideThem) {
         text.reset();
         ++done;
       }
-    }
+    };
+    while (done < texts.size()) (void)batch.step(take_complete);
   }
 }
 
@@ -338,7 +343,8 @@ TEST(DeviceDecoder, WithoutAGpuTheErrorNamesTheRemedy) {
   const auto path = testing::write_routed_gguf(folder);
   EXPECT_THROW((void)Decoder::load(path, {.device = "gpu"}), InvalidArgument);
   if (at::hasCUDA()) {
-    EXPECT_THROW((void)Decoder::load(path, {.precision = WeightPrecision::kStored, .device = "cuda"}), InvalidArgument);
+    const DecoderOptions stored = {.precision = WeightPrecision::kStored, .device = "cuda"};
+    EXPECT_THROW((void)Decoder::load(path, stored), InvalidArgument);
     return;
   }
   try {

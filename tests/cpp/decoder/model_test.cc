@@ -71,7 +71,8 @@ TEST(Decoder, CachedDecodingEqualsOnePassOverTheWholeTextToTheBit) {
       HostPass pass(config, weights);
       std::size_t done = 0;
       for (const std::size_t chunk : {4u, 1u, 1u, 3u, 1u}) {
-        const auto part = pass.run(std::span(kTokens).subspan(done, chunk), cache, LogitsOf::kLastToken).logits();
+        const auto tokens = std::span(kTokens).subspan(done, chunk);
+        const auto part = pass.run(tokens, cache, LogitsOf::kLastToken).logits();
         done += chunk;
         const auto expected = std::span(whole).subspan((done - 1) * 40, 40);
         EXPECT_TRUE(std::equal(part.begin(), part.end(), expected.begin(), expected.end()))
