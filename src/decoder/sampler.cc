@@ -104,7 +104,7 @@ int Sampler::choose(std::span<float> logits, std::span<const int> before) {
 }
 
 std::size_t Sampler::enough() const {
-  if (options_.repetition_penalty != 1) return 0;
+  if (options_.repetition_penalty != 1 || !options_.logit_bias.empty()) return 0;
   if (options_.temperature == 0) return 1;
   return options_.top_k <= kMostBest ? options_.top_k : 0;
 }

@@ -253,6 +253,13 @@ TEST(Sampler, LargeVocabulariesAreDrawnAsAPlainSortWould) {
   }
 }
 
+TEST(Sampler, TheBestScoresAreNotEnoughWhereABiasChangesThem) {
+  EXPECT_EQ(Sampler({}).enough(), 1u);
+  EXPECT_EQ(Sampler({.logit_bias = {{3, 1}}}).enough(), 0u);
+  EXPECT_EQ(Sampler({.temperature = 1, .top_k = 4}).enough(), 4u);
+  EXPECT_EQ(Sampler({.temperature = 1, .top_k = 4, .logit_bias = {{3, 1}}}).enough(), 0u);
+}
+
 TEST(Sampler, BiasComesBeforeThePenaltyAndTheProbabilities) {
   Sampler greedy({.repetition_penalty = 2, .logit_bias = {{0, -2}, {2, 4}}});
   std::vector<float> logits = {3, 2, -1};
