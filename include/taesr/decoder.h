@@ -63,6 +63,7 @@ struct GenerateOptions {
   std::size_t top_k = 0;          // draw from so many of the most probable tokens; 0: from all
   double top_p = 1;               // and from the fewest that have this probability together; above 0
   double repetition_penalty = 1;  // above 1: tokens of the prompt and the text become less probable
+  std::map<int, double> logit_bias = {};  // by token, added to its score before all else; -1000 to 1000
   std::vector<std::string> stop = {};  // texts that end the generation; they are not part of the text
   std::uint64_t seed = 0;         // equal seeds draw equal tokens
 };

@@ -79,13 +79,14 @@ std::vector<int> encode_chat(const Decoder& decoder,
 }
 
 GenerateOptions make_options(std::size_t max_tokens, double temperature, std::size_t top_k, double top_p,
-                             double repetition_penalty, const std::vector<std::string>& stop,
-                             std::uint64_t seed) {
+                             double repetition_penalty, const std::map<int, double>& logit_bias,
+                             const std::vector<std::string>& stop, std::uint64_t seed) {
   return {.max_tokens = max_tokens,
           .temperature = temperature,
           .top_k = top_k,
           .top_p = top_p,
           .repetition_penalty = repetition_penalty,
+          .logit_bias = logit_bias,
           .stop = stop,
           .seed = seed};
 }
@@ -158,8 +159,8 @@ void register_decoder(py::module_& module) {
 
   py::class_<GenerateOptions>(module, "GenerateOptions")
       .def(py::init(&make_options), py::kw_only(), py::arg("max_tokens"), py::arg("temperature"),
-           py::arg("top_k"), py::arg("top_p"), py::arg("repetition_penalty"), py::arg("stop"),
-           py::arg("seed"));
+           py::arg("top_k"), py::arg("top_p"), py::arg("repetition_penalty"),
+           py::arg("logit_bias"), py::arg("stop"), py::arg("seed"));
 
   py::class_<TextStream>(module, "TextStream")
       .def("next", &next_piece)

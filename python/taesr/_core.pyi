@@ -829,7 +829,7 @@ class DecoderTrace:
     def recursions(self) -> list[int]:
         ...
 class GenerateOptions:
-    def __init__(self, *, max_tokens: typing.SupportsInt | typing.SupportsIndex, temperature: typing.SupportsFloat | typing.SupportsIndex, top_k: typing.SupportsInt | typing.SupportsIndex, top_p: typing.SupportsFloat | typing.SupportsIndex, repetition_penalty: typing.SupportsFloat | typing.SupportsIndex, stop: collections.abc.Sequence[str], seed: typing.SupportsInt | typing.SupportsIndex) -> None:
+    def __init__(self, *, max_tokens: typing.SupportsInt | typing.SupportsIndex, temperature: typing.SupportsFloat | typing.SupportsIndex, top_k: typing.SupportsInt | typing.SupportsIndex, top_p: typing.SupportsFloat | typing.SupportsIndex, repetition_penalty: typing.SupportsFloat | typing.SupportsIndex, logit_bias: collections.abc.Mapping[typing.SupportsInt | typing.SupportsIndex, typing.SupportsFloat | typing.SupportsIndex], stop: collections.abc.Sequence[str], seed: typing.SupportsInt | typing.SupportsIndex) -> None:
         ...
 class TextStream:
     def next(self) -> str | None:

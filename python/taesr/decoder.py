@@ -26,6 +26,7 @@ class GenerateOptions(TypedDict, total=False):
     top_k: int
     top_p: float
     repetition_penalty: float
+    logit_bias: Mapping[int, float] | None
     stop: Iterable[str]
     seed: int
 
@@ -111,12 +112,17 @@ def to_native_options(options: GenerateOptions) -> core.GenerateOptions:
     ):
         if not 0 <= value < most:
             raise InvalidArgument(f"{option} is {value}; allowed: 0 to {most - 1}")
+    logit_bias = options.get("logit_bias") or {}
+    for token in logit_bias:
+        if not 0 <= token < 2**31:
+            raise InvalidArgument(f"logit_bias has token {token}; allowed: those of the model's vocabulary")
     return core.GenerateOptions(
         max_tokens=max_tokens,
         temperature=options.get("temperature", 0.0),
         top_k=top_k,
         top_p=options.get("top_p", 1.0),
         repetition_penalty=options.get("repetition_penalty", 1.0),
+        logit_bias={int(token): float(bias) for token, bias in logit_bias.items()},
         stop=list(stop),
         seed=seed,
     )
@@ -184,6 +190,7 @@ class Decoder:
         top_k: int = 0,
         top_p: float = 1.0,
         repetition_penalty: float = 1.0,
+        logit_bias: Mapping[int, float] | None = None,
         stop: Iterable[str] = (),
         seed: int = 0,
     ) -> Generation:
@@ -203,6 +210,9 @@ class Decoder:
             the probability `top_p` together (above 0, up to 1).
         repetition_penalty
             Above 1, tokens of the prompt and the text become less probable.
+        logit_bias
+            By token, what is added to its score before all else, -1000 to 1000, at every position. 1 makes
+            it e times as probable against the others, -1000 never chosen.
         stop
             Texts that end the generation.
         seed
@@ -221,6 +231,7 @@ class Decoder:
             top_k=top_k,
             top_p=top_p,
             repetition_penalty=repetition_penalty,
+            logit_bias=logit_bias,
             stop=stop,
             seed=seed,
         )

@@ -71,11 +71,18 @@ std::vector<int> best_tokens(std::span<const float> logits, std::size_t count) {
 
 }  // namespace
 
-void check_options(const GenerateOptions& options) {
+void check_options(const GenerateOptions& options, std::int64_t vocab_size) {
   if (options.max_tokens < 1) throw InvalidArgument("max_tokens is 0; it must be at least 1");
   check("temperature", options.temperature, 0, 100);
   check("top_p", options.top_p, 1e-6, 1);
   check("repetition_penalty", options.repetition_penalty, 0.01, 100);
+  for (const auto& [token, bias] : options.logit_bias) {
+    if (token < 0 || token >= vocab_size) {
+      throw InvalidArgument("logit_bias has token " + std::to_string(token) +
+                            "; allowed: 0 to " + std::to_string(vocab_size - 1));
+    }
+    check(("logit_bias of token " + std::to_string(token)).c_str(), bias, -1000, 1000);
+  }
   for (const std::string& stop : options.stop) {
     if (stop.empty()) {
       throw InvalidArgument("stop holds an empty text, which would stop at once; leave it out");
@@ -84,6 +91,9 @@ void check_options(const GenerateOptions& options) {
 }
 
 int Sampler::choose(std::span<float> logits, std::span<const int> before) {
+  for (const auto& [token, bias] : options_.logit_bias) {
+    logits[static_cast<std::size_t>(token)] += static_cast<float>(bias);
+  }
   if (options_.repetition_penalty != 1) {
     penalise(logits, before, static_cast<float>(options_.repetition_penalty));
   }
@@ -94,7 +104,7 @@ int Sampler::choose(std::span<float> logits, std::span<const int> before) {
 }
 
 std::size_t Sampler::enough() const {
-  if (options_.repetition_penalty != 1) return 0;
+  if (options_.repetition_penalty != 1 || !options_.logit_bias.empty()) return 0;
   if (options_.temperature == 0) return 1;
   return options_.top_k <= kMostBest ? options_.top_k : 0;
 }

@@ -1,5 +1,6 @@
 #pragma once
 
+#include <cstdint>
 #include <random>
 #include <span>
 #include <vector>
@@ -10,7 +11,7 @@
 namespace taesr {
 
 /// Throws InvalidArgument that names the option and its allowed range.
-void check_options(const GenerateOptions& options);
+void check_options(const GenerateOptions& options, std::int64_t vocab_size);
 
 /// Chooses tokens. What it draws depends on the seed and on the scores alone.
 class Sampler {

@@ -28,7 +28,7 @@ std::size_t broken_off(std::string_view text) {
 
 void check_request(const LoadedDecoder& decoder, std::span<const int> prompt,
                    const GenerateOptions& options) {
-  check_options(options);
+  check_options(options, decoder.config.vocab_size);
   (void)decoder.need_tokenizer();
   if (prompt.empty()) throw InvalidArgument("the prompt has no tokens; give at least one");
   check_tokens(decoder.config, prompt);

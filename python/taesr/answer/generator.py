@@ -56,6 +56,9 @@ class GeneratorOptions:
         Of the answer; None for 128 with mor, whose context is short, and 256 with the others.
     timeout
         openai: seconds without text after which the reply counts as lost.
+    refusal_bias
+        mor, smollm2: nats added to the score of the refusal's first token, -100 to 100; above 0 the model
+        refuses more readily. None for what the file answers.json beside the model says, 0 without one.
     """
 
     model: str | None = None
@@ -64,6 +67,7 @@ class GeneratorOptions:
     context_tokens: int | None = None
     max_tokens: int | None = None
     timeout: float = 60.0
+    refusal_bias: float | None = None
 
     def __post_init__(self) -> None:
         if self.context_tokens is not None and self.context_tokens < 256:
@@ -72,10 +76,12 @@ class GeneratorOptions:
             raise InvalidArgument(f"max_tokens is {self.max_tokens}; allowed: from 1 on")
         if not 0 < self.timeout <= 3600:
             raise InvalidArgument(f"timeout is {self.timeout} s; allowed: above 0, up to 3600")
+        if self.refusal_bias is not None and not abs(self.refusal_bias) <= 100:
+            raise InvalidArgument(f"refusal_bias is {self.refusal_bias}; allowed: -100 to 100")
 
 
 def _extractive(options: GeneratorOptions) -> Generator:
-    _refuse("extractive", options, "model", "url")
+    _refuse("extractive", options, "model", "url", "refusal_bias")
     return ExtractiveGenerator()
 
 
@@ -84,7 +90,8 @@ def _smollm2(options: GeneratorOptions) -> Generator:
 
     _refuse("smollm2", options, "url")
     path = Path(options.model) if options.model else find_smollm2()
-    return _generator(LocalModel.load(path, options.context_tokens or 2048), options)
+    model = LocalModel.load(path, options.context_tokens or 2048, options.refusal_bias)
+    return _generator(model, options)
 
 
 def _mor(options: GeneratorOptions) -> Generator:
@@ -93,12 +100,14 @@ def _mor(options: GeneratorOptions) -> Generator:
     _refuse("mor", options, "url")
     path = Path(options.model) if options.model else find_mor()
     # Its positions go further than the prompts that it was fine-tuned on.
-    return _generator(LocalModel.load(path, options.context_tokens or 1024), options, max_tokens=128)
+    model = LocalModel.load(path, options.context_tokens or 1024, options.refusal_bias)
+    return _generator(model, options, max_tokens=128)
 
 
 def _openai(options: GeneratorOptions) -> Generator:
     from taesr.answer.openai_model import OpenAIModel
 
+    _refuse("openai", options, "refusal_bias")
     if not options.model or not options.url:
         missing = "url" if not options.url else "model"
         raise InvalidArgument(
@@ -120,7 +129,7 @@ def _llama_cpp(options: GeneratorOptions) -> Generator:
     from taesr.answer.llama_cpp_model import LlamaCppModel
     from taesr.answer.local_model import find_smollm2
 
-    _refuse("llama-cpp", options, "url")
+    _refuse("llama-cpp", options, "url", "refusal_bias")
     path = Path(options.model) if options.model else find_smollm2()
     return _generator(LlamaCppModel(path, options.context_tokens or 4096), options)
 

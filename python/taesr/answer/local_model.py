@@ -1,14 +1,19 @@
 """Language models that run in this library: SmolLM2 and the bundled recursive decoder."""
 
 import importlib.util
+import json
+import math
 from collections.abc import Iterator, Sequence
 from importlib import resources
 from pathlib import Path
 
-from taesr.answer.prompt import Message
+from taesr.answer.prompt import REFUSAL, Message
 from taesr.decoder import Decoder
-from taesr.errors import InvalidArgument, IoError
+from taesr.errors import FormatError, InvalidArgument, IoError
 from taesr.packages import INSTALL_SMOLLM2
+
+MOST_BIAS = 100.0
+SETTINGS = "answers.json"  # beside a model: {"refusal_bias": ...}
 
 
 class LocalModel:
@@ -18,21 +23,33 @@ class LocalModel:
     ----------
     context_tokens
         Most tokens of prompt and answer together; no more than the decoder's positions.
+    refusal_bias
+        Nats, -100 to 100, by which the refusal's first token is more probable against the others than the
+        model has it; 0 leaves the model as it is.
     """
 
-    def __init__(self, decoder: Decoder, context_tokens: int) -> None:
+    def __init__(self, decoder: Decoder, context_tokens: int, refusal_bias: float = 0.0) -> None:
+        if not abs(refusal_bias) <= MOST_BIAS:
+            raise InvalidArgument(f"refusal_bias is {refusal_bias}; allowed: -100 to 100")
         self.decoder = decoder
+        self.refusal_bias = refusal_bias
+        self._refusal_token = decoder.encode(REFUSAL)[0]
         self._context_tokens = min(context_tokens, decoder.config.max_positions)
         decoder.encode_chat([{"role": "user", "content": "?"}])  # refused here rather than at a question
 
     @classmethod
-    def load(cls, path: Path, context_tokens: int) -> "LocalModel":
-        """Load a GGUF file or a model folder; raises as `Decoder.load` does."""
+    def load(cls, path: Path, context_tokens: int, refusal_bias: float | None = None) -> "LocalModel":
+        """Load a GGUF file or a model folder; raises as `Decoder.load` does.
+
+        Without a `refusal_bias` it is that of the file answers.json beside the model, and 0 without one.
+        """
         if not path.exists():
             raise IoError(f"language model {path} does not exist; give a GGUF file or a model folder")
+        if refusal_bias is None:
+            refusal_bias = read_refusal_bias(path / SETTINGS if path.is_dir() else path.with_name(SETTINGS))
         decoder = Decoder.load(path)
         try:
-            return cls(decoder, context_tokens)
+            return cls(decoder, context_tokens, refusal_bias)
         except InvalidArgument as error:
             raise InvalidArgument(f"{path} cannot answer questions: {error}") from error
 
@@ -47,7 +64,43 @@ class LocalModel:
 
     def stream(self, messages: Sequence[Message], *, max_tokens: int) -> Iterator[str]:
         """The most probable answer, piece by piece."""
-        yield from self.decoder.stream(messages, max_tokens=max_tokens)
+        bias = {self._refusal_token: self.refusal_bias} if self.refusal_bias else None
+        yield from self.decoder.stream(messages, max_tokens=max_tokens, logit_bias=bias)
+
+    def refusal_margin(self, messages: Sequence[Message]) -> float:
+        """Nats by which the most probable beginning of an answer is ahead of the refusal's.
+
+        The least `refusal_bias` that makes the answer a refusal, as the null-score threshold of SQuAD 2.0
+        (Rajpurkar et al. 2018, arXiv 1806.03822).
+        """
+        scores = self.decoder.logits(self.decoder.encode_chat(messages))[-1].astype(float)
+        refusal = scores[self._refusal_token]
+        scores[self._refusal_token] = -math.inf
+        return float(scores.max() - refusal)
+
+
+def read_refusal_bias(path: Path) -> float:
+    """The refusal_bias of a file {"refusal_bias": nats}; 0 where there is no file.
+
+    Raises
+    ------
+    IoError, FormatError
+        Name the file and what is wrong with it.
+    """
+    try:
+        fields = json.loads(path.read_bytes())
+    except FileNotFoundError:
+        return 0.0
+    except OSError as error:
+        raise IoError(f"{path}: {error.strerror or error}") from error
+    except (ValueError, RecursionError) as error:
+        raise FormatError(f"{path}: not JSON ({error})") from None
+    if not isinstance(fields, dict) or set(fields) - {"refusal_bias"}:
+        raise FormatError(f'{path}: must be an object with "refusal_bias" alone')
+    bias = fields.get("refusal_bias", 0.0)
+    if isinstance(bias, bool) or not isinstance(bias, int | float) or not abs(bias) <= MOST_BIAS:
+        raise FormatError(f'{path}: "refusal_bias" is {json.dumps(bias)[:60]}; allowed: -100 to 100')
+    return float(bias)
 
 
 def find_smollm2() -> Path:

@@ -8,10 +8,14 @@ from typing import TYPE_CHECKING
 from taesr.cli import generator_options, options
 from taesr.cli.output import print_json
 from taesr.cli.progress import Progress
-from taesr.errors import IoError
+from taesr.errors import FormatError, InvalidArgument, IoError
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from taesr.answer import ModelGenerator
     from taesr.evaluation.answers import Trial
+    from taesr.evaluation.refusals import GroundedPrompt
 
 
 def register(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
@@ -39,6 +43,13 @@ def register(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") ->
     )
     parser.add_argument("--seed", type=int, default=0, metavar="N", help="of the choice (default: 0)")
     parser.add_argument("--trials", type=Path, metavar="F.jsonl", help="write every question and answer here")
+    parser.add_argument(
+        "--calibrate-refusals",
+        type=options.share,
+        metavar="SHARE",
+        help="print instead the refusal bias at which at most this share of answerable questions is refused; "
+        "FILE may then be the valid.jsonl of build-answers (generators: mor, smollm2)",
+    )
     generator_options.add(parser)
     options.add_json(parser)
     parser.set_defaults(run=run)
@@ -46,6 +57,8 @@ def register(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") ->
 
 def run(arguments: argparse.Namespace) -> int:
     """Run the command."""
+    if arguments.calibrate_refusals is not None:
+        return _calibrate(arguments)
     from taesr.evaluation.answers import evaluate_answers
     from taesr.evaluation.squad import read_squad
 
@@ -77,6 +90,67 @@ def run(arguments: argparse.Namespace) -> int:
     print(f"unanswerable  {quality.unanswerable:>6}   refused {quality.refused_unanswerable:.1%}")
     print(f"{quality.seconds:.2f} s a question")
     return 0
+
+
+def _calibrate(arguments: argparse.Namespace) -> int:
+    from taesr.answer import ModelGenerator
+    from taesr.answer.local_model import LocalModel
+    from taesr.evaluation.refusals import measure_refusals
+
+    generator = generator_options.create(arguments)
+    if not isinstance(generator, ModelGenerator) or not isinstance(generator.model, LocalModel):
+        raise InvalidArgument(
+            f'the generator "{arguments.generator}" has no refusal bias; calibrate mor or smollm2'
+        )
+    with Progress() as progress:
+        prompts = _prompts(generator, arguments)
+        curve = measure_refusals(generator.model, prompts, progress=progress.update)
+    figures = curve.to_dict(arguments.calibrate_refusals)
+    if arguments.json:
+        print_json(figures)
+        return 0
+    counts = f"{figures['answerable']} answerable, {figures['unanswerable']} unanswerable questions"
+    print(f"{counts}; AUROC {curve.auroc:.3f}")
+    print("    bias   refused: answerable   unanswerable")
+    for point in figures["curve"]:
+        right, wrong = point["refused_answerable"], point["refused_unanswerable"]
+        print(f"{point['refusal_bias']:>8.3f}   {right:>19.1%}   {wrong:>12.1%}")
+    print(f'answers.json beside the model: {{"refusal_bias": {figures["refusal_bias"]}}}')
+    return 0
+
+
+def _prompts(generator: "ModelGenerator", arguments: argparse.Namespace) -> "Iterator[GroundedPrompt]":
+    """Of conversations that build-answers wrote, or of questions in SQuAD's manner."""
+    from taesr.answer.prompt import REFUSAL
+    from taesr.evaluation.answers import draw_prompts
+    from taesr.evaluation.refusals import GroundedPrompt
+    from taesr.evaluation.squad import read_squad
+    from taesr.training.decoder.documents import read_documents
+    from taesr.training.pool import read_lines
+
+    first = next((line for line in read_lines(arguments.questions) if line.strip()), b"")
+    if b'"messages"' not in first:
+        yield from draw_prompts(
+            generator,
+            read_squad(arguments.questions),
+            answerable=arguments.answerable,
+            unanswerable=arguments.unanswerable,
+            sources=arguments.sources,
+            seed=arguments.seed,
+        )
+        return
+    left = {True: arguments.answerable, False: arguments.unanswerable}
+    for document in read_documents(str(arguments.questions), "chat"):
+        *asked, (role, answer) = document.messages
+        if role != "assistant":
+            raise FormatError(f"{arguments.questions}: a conversation ends without an answer")
+        answerable = REFUSAL not in answer
+        if left[answerable] is not None:
+            if left[answerable] == 0:
+                continue
+            left[answerable] -= 1
+        messages = [{"role": asking, "content": content} for asking, content in asked]
+        yield GroundedPrompt(messages, answerable)
 
 
 def _write(path: Path, trials: "list[Trial]") -> None:

@@ -9,7 +9,7 @@ if TYPE_CHECKING:
     from taesr.answer import Generator
 
 NAMES = ("extractive", "llama-cpp", "mor", "openai", "smollm2")
-_FIELDS = ("model", "url", "key_variable", "context_tokens", "max_tokens", "timeout")
+_FIELDS = ("model", "url", "key_variable", "context_tokens", "max_tokens", "timeout", "refusal_bias")
 
 
 def add(parser: argparse.ArgumentParser) -> None:
@@ -54,6 +54,12 @@ def add(parser: argparse.ArgumentParser) -> None:
         type=options.seconds,
         metavar="S",
         help="without text, after which openai counts as lost (default: 60)",
+    )
+    group.add_argument(
+        "--generator-refusal-bias",
+        type=float,
+        metavar="B",
+        help="mor, smollm2: nats that make refusals more probable (default: what comes with the model)",
     )
 
 

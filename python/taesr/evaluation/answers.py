@@ -3,16 +3,18 @@
 import random
 import re
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
 from taesr.answer.generator import Generator, StreamingGenerator
-from taesr.answer.language_model import collect
+from taesr.answer.language_model import ModelGenerator, collect
 from taesr.answer.passages import Passage
+from taesr.answer.prompt import build_messages
 from taesr.answer.types import Statement
 from taesr.errors import InvalidArgument
 from taesr.evaluation.near import NearParagraphs
+from taesr.evaluation.refusals import GroundedPrompt
 from taesr.evaluation.squad import Paragraph, Question, exact_match, f1, normalise
 
 _MARKS = re.compile(r"\s*\[[\d,; ]+\]")
@@ -95,15 +97,9 @@ def evaluate_answers(
         Called with every question and its answer.
     """
     chosen = draw_questions(paragraphs, answerable, unanswerable, seed=seed)
-    if not chosen:
-        raise InvalidArgument("there are no questions to ask; give a file in SQuAD's manner")
-    beside = _Beside(paragraphs if sources > 1 else [])
-    draw = random.Random(seed)
     trials: list[Trial] = []
     begin = time.perf_counter()
-    for n, (paragraph, question) in enumerate(chosen):
-        given = [paragraph, *beside.find(paragraph, question, sources - 1)]
-        draw.shuffle(given)
+    for n, (paragraph, question, given) in enumerate(_with_sources(chosen, paragraphs, sources, seed)):
         statements, text = ask(generator, question.text, [_unscored(p) for p in given])
         answer = " ".join(statement.text for statement in statements)
         named = {i for statement in statements for i in statement.sources}
@@ -113,6 +109,36 @@ def evaluate_answers(
         if progress:
             progress("questions", n + 1, len(chosen))
     return _quality(trials, (time.perf_counter() - begin) / len(trials))
+
+
+def draw_prompts(
+    generator: ModelGenerator,
+    paragraphs: Sequence[Paragraph],
+    *,
+    answerable: int | None = None,
+    unanswerable: int | None = None,
+    sources: int = 1,
+    seed: int = 0,
+) -> Iterator[GroundedPrompt]:
+    """What `evaluate_answers` would ask the generator's model."""
+    chosen = draw_questions(paragraphs, answerable, unanswerable, seed=seed)
+    for _, question, given in _with_sources(chosen, paragraphs, sources, seed):
+        fitting = generator.fit(question.text, [_unscored(p) for p in given])
+        yield GroundedPrompt(build_messages(question.text, fitting), bool(question.answers))
+
+
+def _with_sources(
+    chosen: Sequence[tuple[Paragraph, Question]], paragraphs: Sequence[Paragraph], sources: int, seed: int
+) -> Iterator[tuple[Paragraph, Question, list[Paragraph]]]:
+    """Questions, each with its own paragraph and the `sources` that it comes with."""
+    if not chosen:
+        raise InvalidArgument("there are no questions to ask; give a file in SQuAD's manner")
+    beside = _Beside(paragraphs if sources > 1 else [])
+    draw = random.Random(seed)
+    for paragraph, question in chosen:
+        given = [paragraph, *beside.find(paragraph, question, sources - 1)]
+        draw.shuffle(given)
+        yield paragraph, question, given
 
 
 class _Beside:

@@ -112,6 +112,33 @@ TEST(Generate, EndsAtTheLastPosition) {
   EXPECT_THROW((void)decoder().generate(std::vector<int>(64, 97)), InvalidArgument);
 }
 
+TEST(Generate, BiasedTokensAreChosenAndBannedOnesAreNot) {
+  const std::vector<int> plain = decoder().generate(kPrompt, {.max_tokens = 8}).tokens;
+  const int first = plain.front();
+  for (const double temperature : {0.0, 1.0}) {
+    const auto with = [&](double bias) {
+      return decoder().generate(kPrompt, {.max_tokens = 8, .temperature = temperature,
+                                          .logit_bias = {{first, bias}}}).tokens;
+    };
+    EXPECT_EQ(with(1000), std::vector<int>(8, first));
+    const std::vector<int> banned = with(-1000);
+    EXPECT_EQ(std::count(banned.begin(), banned.end(), first), 0);
+  }
+}
+
+TEST(Generate, TheBestTokenChangesWhereTheBiasExceedsItsLead) {
+  const Matrix logits = decoder().logits(kPrompt);
+  const auto last = logits.row(kPrompt.size() - 1);
+  const int best = decoder().generate(kPrompt, {.max_tokens = 1}).tokens.front();
+  const int other = best == 100 ? 101 : 100;
+  const double lead = last[static_cast<std::size_t>(best)] - last[static_cast<std::size_t>(other)];
+  const auto first = [&](double bias) {
+    return decoder().generate(kPrompt, {.max_tokens = 1, .logit_bias = {{other, bias}}}).tokens.front();
+  };
+  EXPECT_EQ(first(lead - 1e-3), best);
+  EXPECT_EQ(first(lead + 1e-3), other);
+}
+
 TEST(Generate, ThreadsDoNotDisturbEachOther) {
   const auto expected = decoder().generate(kPrompt, kWarm).tokens;
   std::vector<std::vector<int>> found(4);
@@ -138,6 +165,13 @@ TEST(Generate, OptionsOutOfRangeAreNamed) {
   EXPECT_NE(refused({.temperature = std::nan("")}).find("temperature"), std::string::npos);
   EXPECT_NE(refused({.top_p = 0}).find("top_p"), std::string::npos);
   EXPECT_NE(refused({.repetition_penalty = 0}).find("repetition_penalty"), std::string::npos);
+  for (const double bias : {std::nan(""), std::numeric_limits<double>::infinity(), -1001.0}) {
+    EXPECT_NE(refused({.logit_bias = {{3, bias}}}).find("logit_bias of token 3"), std::string::npos);
+  }
+  const auto vocab_size = static_cast<int>(decoder().config().vocab_size);
+  EXPECT_NE(refused({.logit_bias = {{-1, 1}}}).find("logit_bias has token -1"), std::string::npos);
+  EXPECT_NE(refused({.logit_bias = {{vocab_size, 1}}}).find("logit_bias has token"), std::string::npos);
+  EXPECT_EQ(refused({.logit_bias = {{vocab_size - 1, 1}}}), "nothing was thrown");
   EXPECT_NE(refused({.stop = {""}}).find("stop"), std::string::npos);
   EXPECT_THROW((void)decoder().stream({}), InvalidArgument);
 }
@@ -217,6 +251,21 @@ TEST(Sampler, LargeVocabulariesAreDrawnAsAPlainSortWould) {
     }
     EXPECT_GE(counts.size(), std::min<std::size_t>(expected.size(), 7) - 1);
   }
+}
+
+TEST(Sampler, TheBestScoresAreNotEnoughWhereABiasChangesThem) {
+  EXPECT_EQ(Sampler({}).enough(), 1u);
+  EXPECT_EQ(Sampler({.logit_bias = {{3, 1}}}).enough(), 0u);
+  EXPECT_EQ(Sampler({.temperature = 1, .top_k = 4}).enough(), 4u);
+  EXPECT_EQ(Sampler({.temperature = 1, .top_k = 4, .logit_bias = {{3, 1}}}).enough(), 0u);
+}
+
+TEST(Sampler, BiasComesBeforeThePenaltyAndTheProbabilities) {
+  Sampler greedy({.repetition_penalty = 2, .logit_bias = {{0, -2}, {2, 4}}});
+  std::vector<float> logits = {3, 2, -1};
+  EXPECT_EQ(greedy.choose(logits, std::vector<int>{2}), 1);
+  EXPECT_EQ(logits, (std::vector<float>{1, 2, 1.5}));
+  EXPECT_EQ(drawn({.temperature = 1, .top_k = 2, .logit_bias = {{3, 3}}}), (std::set<int>{1, 3}));
 }
 
 TEST(Sampler, RepeatedTokensBecomeLessProbable) {

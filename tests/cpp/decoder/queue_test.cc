@@ -48,6 +48,7 @@ std::vector<Wish> wishes(std::size_t count) {
                       .top_k = i % 4 == 0 ? 30u : 0u,
                       .repetition_penalty = i % 5 == 0 ? 1.3 : 1.0,
                       .seed = i};
+    if (i % 7 == 0) all[i].options.logit_bias = {{static_cast<int>(random() % 256), 8.0}, {101, -1000.0}};
     if (i % 6 == 0) all[i].options.stop = {"e", "never there"};
   }
   return all;

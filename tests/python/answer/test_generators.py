@@ -141,10 +141,16 @@ def test_options_out_of_range_or_of_another_generator_are_refused() -> None:
     for wrong in ({"context_tokens": 10}, {"max_tokens": 0}, {"timeout": 0.0}, {"timeout": float("nan")}):
         with pytest.raises(InvalidArgument, match="allowed"):
             GeneratorOptions(**wrong)  # type: ignore[arg-type]
+    for bias in (-100.1, float("nan"), float("inf")):
+        with pytest.raises(InvalidArgument, match=r"refusal_bias is .*; allowed: -100 to 100"):
+            GeneratorOptions(refusal_bias=bias)
     for name, options in (
         ("extractive", GeneratorOptions(model="m.gguf")),
         ("smollm2", GeneratorOptions(url="http://127.0.0.1")),
         ("llama-cpp", GeneratorOptions(url="http://127.0.0.1")),
+        ("extractive", GeneratorOptions(refusal_bias=1)),
+        ("llama-cpp", GeneratorOptions(refusal_bias=1)),
+        ("openai", GeneratorOptions(url="http://127.0.0.1/v1", model="m", refusal_bias=1)),
     ):
         with pytest.raises(InvalidArgument, match=f'"{name}" takes no'):
             create_generator(name, options)
@@ -177,6 +183,59 @@ def test_a_small_decoder_answers_through_the_engine(
 def test_a_local_models_context_is_no_longer_than_its_positions(tmp_path: Path) -> None:
     file = small_gguf.write(tmp_path / "small.gguf", positions=300)
     assert LocalModel.load(file, 2048).context_tokens == 300
+
+
+MESSAGES = [{"role": "user", "content": "hello"}]
+
+
+def test_a_refusal_bias_above_the_margin_makes_the_refusals_first_token_win(tmp_path: Path) -> None:
+    file = small_gguf.write(tmp_path / "small.gguf")
+    model = LocalModel.load(file, 2048)
+    margin = model.refusal_margin(MESSAGES)
+    probable = "".join(model.stream(MESSAGES, max_tokens=1))
+    assert (margin > 0) == (probable != REFUSAL[0])
+    for bias, refuses in ((margin - 0.01, False), (margin + 0.01, True)):
+        biased = LocalModel.load(file, 2048, bias)
+        assert ("".join(biased.stream(MESSAGES, max_tokens=1)) == REFUSAL[0]) == refuses
+        assert biased.refusal_margin(MESSAGES) == margin
+
+
+def test_answers_json_beside_a_model_sets_its_refusal_bias_and_options_win(tmp_path: Path) -> None:
+    file = small_gguf.write(tmp_path / "small.gguf")
+
+    def bias(name: str = "mor", given: float | None = None) -> float:
+        generator = create_generator(name, GeneratorOptions(model=str(file), refusal_bias=given))
+        assert isinstance(generator, ModelGenerator)
+        assert isinstance(generator.model, LocalModel)
+        return generator.model.refusal_bias
+
+    assert bias() == 0
+    (tmp_path / "answers.json").write_text('{"refusal_bias": 2.5}', encoding="utf-8")
+    assert (bias(), bias("smollm2"), bias(given=0), bias(given=-1.5)) == (2.5, 2.5, 0, -1.5)
+    (tmp_path / "answers.json").write_text("{}", encoding="utf-8")
+    assert bias() == 0
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("{", r"answers\.json: not JSON"),
+        ("\xff", r"answers\.json: not JSON"),
+        ("[" * 100_000, r"answers\.json: not JSON"),
+        ("[1]", r"answers\.json: must be an object"),
+        ('{"refusal_bias": 1, "bias": 2}', r"answers\.json: must be an object"),
+        ('{"refusal_bias": "1"}', r'"refusal_bias" is "1"; allowed: -100 to 100'),
+        ('{"refusal_bias": true}', r'"refusal_bias" is true'),
+        ('{"refusal_bias": NaN}', r'"refusal_bias" is NaN'),
+        ('{"refusal_bias": -101}', r'"refusal_bias" is -101'),
+    ],
+    ids=lambda text: text[:24],
+)
+def test_a_wrong_answers_json_is_named(tmp_path: Path, text: str, message: str) -> None:
+    file = small_gguf.write(tmp_path / "small.gguf")
+    (tmp_path / "answers.json").write_text(text, encoding="latin-1")
+    with pytest.raises(FormatError, match=message):
+        create_generator("mor", GeneratorOptions(model=str(file)))
 
 
 def test_a_model_without_a_tokenizer_is_refused_when_it_is_loaded(tmp_path: Path) -> None:

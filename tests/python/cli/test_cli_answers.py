@@ -9,6 +9,7 @@ from fake_library import Run
 from tests.python import small_gguf
 
 from taesr.answer import generator_names
+from taesr.answer.prompt import REFUSAL
 from taesr.cli import generator_options, live
 
 PARAGRAPH = {
@@ -50,6 +51,34 @@ def test_eval_answers_prints_figures_and_writes_trials(run: Run, questions: Path
     assert "F1" in run("eval-answers", questions, "--answerable", "1").out
 
 
+def test_refusals_are_calibrated_on_questions_and_on_what_build_answers_held_back(
+    run: Run, questions: Path, model: Path, tmp_path: Path
+) -> None:
+    conversations = tmp_path / "valid.jsonl"
+    with conversations.open("w", encoding="utf-8") as file:
+        for n, answer in enumerate(["1905 [1]", REFUSAL, "red [1]", REFUSAL, "1906 [1]"]):
+            messages = [
+                {"role": "user", "content": f"Question {n}?"},
+                {"role": "assistant", "content": answer},
+            ]
+            file.write(json.dumps({"messages": messages}) + "\n")
+    mor = ("--generator", "mor", "--generator-model", model, "--generator-context-tokens", "4000")
+    wanted = ("--answerable", "2", "--unanswerable", "1", "--calibrate-refusals", "0.5")
+    for file in (questions, conversations):
+        outcome = run("eval-answers", file, *wanted, *mor, "--json")
+        assert outcome.code == 0, outcome.err
+        figures = json.loads(outcome.out)
+        assert (figures["answerable"], figures["unanswerable"]) == (2, 1)
+        (point,) = (p for p in figures["curve"] if p["refusal_bias"] == figures["refusal_bias"])
+        assert point["refused_answerable"] <= 0.5
+        printed = run("eval-answers", file, *wanted, *mor).out
+        assert printed.splitlines()[-1].endswith(f'{{"refusal_bias": {figures["refusal_bias"]}}}')
+    conversations.write_text(json.dumps({"messages": [*messages, messages[0]]}), encoding="utf-8")
+    outcome = run("eval-answers", conversations, *wanted, *mor)
+    assert (outcome.code, outcome.err.count("\n")) == (1, 1)
+    assert "ends without an answer" in outcome.err
+
+
 def test_build_answers_writes_both_files(run: Run, questions: Path, model: Path, tmp_path: Path) -> None:
     outcome = run(
         *("build-answers", questions, "--decoder", model, "--output", tmp_path / "sft", "--json"),
@@ -74,6 +103,15 @@ def test_build_answers_writes_both_files(run: Run, questions: Path, model: Path,
         ),
         (["ask", "x", "--collection", ".", "--generator-url", "http://h/v1"], '"extractive" takes no url'),
         (["app", "--collection", ".", "--generator", "mor", "--generator-url", "u"], '"mor" takes no url'),
+        (["ask", "x", "--collection", ".", "--generator-refusal-bias", "1"], "takes no refusal_bias"),
+        (
+            ["ask", "x", "--collection", ".", "--generator", "mor", "--generator-refusal-bias", "nan"],
+            "refusal_bias is nan; allowed: -100 to 100",
+        ),
+        (
+            ["eval-answers", "x.jsonl", "--calibrate-refusals", "0.2"],
+            'the generator "extractive" has no refusal bias',
+        ),
     ],
     ids=lambda value: " ".join(value) if isinstance(value, list) else "",
 )

@@ -45,6 +45,8 @@ def test_texts_are_the_cpus_alone_and_in_a_queue(path: Path) -> None:
         {"max_tokens": 8 + i, "temperature": 1.5 if i % 2 else 0, "top_k": 20 if i % 4 == 1 else 0, "seed": i}
         for i in range(20)
     ]
+    options += [option | {"logit_bias": {101: 2.0}} for option in options[:4]]
+    prompts += prompts[:4]
     wanted = list(zip(prompts, options, strict=True))
     expected = [cpu.generate(prompt, **option).tokens for prompt, option in wanted]
     for refill in (True, False):

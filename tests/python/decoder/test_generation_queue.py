@@ -55,6 +55,29 @@ def test_texts_are_those_of_each_request_alone(decoder: Decoder, refill: bool) -
     assert status.rows >= sum(len(text.result.tokens) for text in texts)
 
 
+def test_a_bias_forces_and_bans_tokens_alone_and_in_a_queue(decoder: Decoder) -> None:
+    (first,) = decoder.generate("hello", max_tokens=1).tokens
+    with GenerationQueue(decoder) as queue:
+        for temperature in (0.0, 1.0):
+            biased: GenerateOptions = {"max_tokens": 6, "temperature": temperature, "logit_bias": {100: 1000}}
+            banned: GenerateOptions = biased | {"logit_bias": {first: -1000}}
+            assert decoder.generate("hello", **biased).tokens == [100] * 6
+            assert first not in decoder.generate("hello", **banned).tokens
+            for options in (biased, banned):
+                queued = queue.submit("hello", **options).wait()
+                assert queued.tokens == decoder.generate("hello", **options).tokens
+        for bias, message in (
+            ({-1: 1.0}, "token -1"),
+            ({2**31: 1.0}, "token 2147483648"),
+            ({decoder.config.vocab_size: 1.0}, r"logit_bias has token \d+; allowed: 0 to"),
+            ({3: float("inf")}, "logit_bias of token 3 is inf"),
+        ):
+            with pytest.raises(taesr.InvalidArgument, match=message):
+                decoder.generate("hello", logit_bias=bias)
+            with pytest.raises(taesr.InvalidArgument, match=message):
+                queue.submit("hello", logit_bias=bias)
+
+
 def test_conversations_are_taken_too(decoder: Decoder) -> None:
     messages = [{"role": "user", "content": "hello"}]
     with GenerationQueue(decoder) as queue:
