@@ -14,7 +14,7 @@ namespace taesr {
 /// Tokens on their way through some layers, of one sequence or of many.
 struct Rows {
   struct Token {
-    HostKvCache* cache;             // of its sequence
+    HostKvCache* cache;         // of its sequence
     std::int64_t position;      // in its sequence
     std::int64_t layer_offset;  // layers that it is ahead of the first application of a shared one
   };

@@ -9,6 +9,7 @@ from typing import Protocol, runtime_checkable
 from taesr.answer.extractive import ExtractiveGenerator
 from taesr.answer.language_model import Drafting, LanguageModel, ModelGenerator
 from taesr.answer.passages import Passage
+from taesr.answer.prompt import check_refusal_bias
 from taesr.answer.types import Statement
 from taesr.errors import InvalidArgument
 
@@ -76,8 +77,8 @@ class GeneratorOptions:
             raise InvalidArgument(f"max_tokens is {self.max_tokens}; allowed: from 1 on")
         if not 0 < self.timeout <= 3600:
             raise InvalidArgument(f"timeout is {self.timeout} s; allowed: above 0, up to 3600")
-        if self.refusal_bias is not None and not abs(self.refusal_bias) <= 100:
-            raise InvalidArgument(f"refusal_bias is {self.refusal_bias}; allowed: -100 to 100")
+        if self.refusal_bias is not None:
+            check_refusal_bias(self.refusal_bias)
 
 
 def _extractive(options: GeneratorOptions) -> Generator:

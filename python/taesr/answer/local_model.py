@@ -7,12 +7,11 @@ from collections.abc import Iterator, Sequence
 from importlib import resources
 from pathlib import Path
 
-from taesr.answer.prompt import REFUSAL, Message
+from taesr.answer.prompt import MOST_BIAS, REFUSAL, Message, check_refusal_bias
 from taesr.decoder import Decoder
 from taesr.errors import FormatError, InvalidArgument, IoError
 from taesr.packages import INSTALL_SMOLLM2
 
-MOST_BIAS = 100.0
 SETTINGS = "answers.json"  # beside a model: {"refusal_bias": ...}
 
 
@@ -29,8 +28,7 @@ class LocalModel:
     """
 
     def __init__(self, decoder: Decoder, context_tokens: int, refusal_bias: float = 0.0) -> None:
-        if not abs(refusal_bias) <= MOST_BIAS:
-            raise InvalidArgument(f"refusal_bias is {refusal_bias}; allowed: -100 to 100")
+        check_refusal_bias(refusal_bias)
         self.decoder = decoder
         self.refusal_bias = refusal_bias
         self._refusal_token = decoder.encode(REFUSAL)[0]

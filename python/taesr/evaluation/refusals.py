@@ -7,8 +7,8 @@ from typing import Any
 
 import numpy as np
 
-from taesr.answer.local_model import MOST_BIAS, LocalModel
-from taesr.answer.prompt import Message
+from taesr.answer.local_model import LocalModel
+from taesr.answer.prompt import MOST_BIAS, Message
 from taesr.errors import InvalidArgument
 
 SHARES = (0.05, 0.1, 0.15, 0.2, 0.3)

@@ -7,44 +7,20 @@
 #include <gtest/gtest.h>
 
 #include "decoder/host_pass.h"
+#include "support/decoder_cases.h"
 #include "support/random_decoder.h"
 #include "support/temporary_directory.h"
 
 namespace taesr {
 namespace {
 
-struct Case {
-  LayerSharing sharing;
-  Routing routing;
-  KvCaching caching;
-};
-
-std::vector<Case> cases() {
-  std::vector<Case> all;
-  for (const KvCaching caching : {KvCaching::kFull, KvCaching::kShared}) {
-    for (const LayerSharing sharing :
-         {LayerSharing::kNone, LayerSharing::kSequence, LayerSharing::kMiddleSequence, LayerSharing::kCycle,
-          LayerSharing::kMiddleCycle}) {
-      all.push_back({sharing, Routing::kNone, caching});
-    }
-    for (const LayerSharing sharing : {LayerSharing::kCycle, LayerSharing::kMiddleCycle}) {
-      for (const Routing routing : {Routing::kExpertChoice, Routing::kTokenChoice}) {
-        all.push_back({sharing, routing, caching});
-      }
-    }
-  }
-  return all;
-}
+using Case = testing::DecoderCase;
 
 /// A model, and texts for it.
 class SegmentsOf : public ::testing::TestWithParam<Case> {
  protected:
   SegmentsOf() {
-    const auto [sharing, routing, caching] = GetParam();
-    const bool middle = sharing == LayerSharing::kMiddleCycle || sharing == LayerSharing::kMiddleSequence;
-    config_ = testing::small_decoder(sharing, middle ? 8 : 6, sharing == LayerSharing::kNone ? 1 : 3);
-    config_.routing = routing;
-    config_.gate = Gate::kPreserving;
+    config_ = testing::small_decoder(GetParam());
     const testing::TemporaryDirectory folder;
     testing::save(testing::random_decoder_weights(config_, 5), folder / "m.safetensors");
     weights_.emplace(load_decoder_weights(config_, WeightPrecision::kStored, folder / "m.safetensors"));
@@ -141,7 +117,7 @@ TEST_P(SegmentsOf, TokensThatNeedNoFurtherRecursionLeaveAtOnce) {
   EXPECT_EQ(segment.recursions(), passed);
 }
 
-INSTANTIATE_TEST_SUITE_P(Models, SegmentsOf, ::testing::ValuesIn(cases()), [](const auto& info) {
+INSTANTIATE_TEST_SUITE_P(Models, SegmentsOf, ::testing::ValuesIn(testing::decoder_cases({Gate::kPreserving})), [](const auto& info) {
   return std::string(name_of(info.param.sharing)) + "_" + name_of(info.param.routing) + "_" +
          (info.param.caching == KvCaching::kFull ? "full" : "shared");
 });

@@ -12,6 +12,7 @@
 #include "decoder/device/device_kv_cache.h"
 #include "decoder/generation_batch.h"
 #include "decoder/host_pass.h"
+#include "support/decoder_cases.h"
 #include "support/random_decoder.h"
 #include "support/routed_gguf_decoder.h"
 #include "support/temporary_directory.h"
@@ -21,31 +22,7 @@
 namespace taesr {
 namespace {
 
-struct Case {
-  LayerSharing sharing = LayerSharing::kNone;
-  Routing routing = Routing::kNone;
-  KvCaching caching = KvCaching::kFull;
-  Gate gate = Gate::kPreserving;
-};
-
-std::vector<Case> cases() {
-  std::vector<Case> all;
-  for (const KvCaching caching : {KvCaching::kFull, KvCaching::kShared}) {
-    for (const LayerSharing sharing :
-         {LayerSharing::kNone, LayerSharing::kSequence, LayerSharing::kMiddleSequence, LayerSharing::kCycle,
-          LayerSharing::kMiddleCycle}) {
-      all.push_back({sharing, Routing::kNone, caching});
-    }
-    for (const LayerSharing sharing : {LayerSharing::kCycle, LayerSharing::kMiddleCycle}) {
-      for (const Routing routing : {Routing::kExpertChoice, Routing::kTokenChoice}) {
-        for (const Gate gate : {Gate::kPreserving, Gate::kScaled}) {
-          all.push_back({sharing, routing, caching, gate});
-        }
-      }
-    }
-  }
-  return all;
-}
+using Case = testing::DecoderCase;
 
 std::string name_of_case(const ::testing::TestParamInfo<Case>& info) {
   const auto& [sharing, routing, caching, gate] = info.param;
@@ -86,18 +63,14 @@ double difference(std::span<const float> found, std::span<const float> expected)
 class DecoderOf : public ::testing::TestWithParam<Case> {
  protected:
   void make(std::int64_t head_dim, at::ScalarType dtype, at::Device device) {
-    const auto& [sharing, routing, caching, gate] = GetParam();
-    const bool middle = sharing == LayerSharing::kMiddleCycle || sharing == LayerSharing::kMiddleSequence;
-    config_ = testing::small_decoder(sharing, middle ? 8 : 6, sharing == LayerSharing::kNone ? 1 : 3);
-    config_.routing = routing;
-    config_.gate = gate;
+    config_ = testing::small_decoder(GetParam());
     config_.head_dim = head_dim;
     config_.max_positions = 700;
     const testing::TemporaryDirectory folder;
     testing::save(testing::random_decoder_weights(config_, 5), folder / "m.safetensors");
     const auto precision = dtype == at::kFloat ? WeightPrecision::kFloat32 : WeightPrecision::kBFloat16;
     weights_.emplace(load_decoder_weights(config_, precision, folder / "m.safetensors"));
-    decoder_ = std::make_unique<DeviceDecoder>(config_, *weights_, caching, dtype, device);
+    decoder_ = std::make_unique<DeviceDecoder>(config_, *weights_, GetParam().caching, dtype, device);
   }
 
   [[nodiscard]] std::vector<int> text(std::size_t size, unsigned seed = 7) const {
@@ -247,7 +220,8 @@ TEST_P(DecoderOf, TheBestScoresAreThoseOfTheLogits) {
   }
 }
 
-INSTANTIATE_TEST_SUITE_P(Models, DecoderOf, ::testing::ValuesIn(cases()), name_of_case);
+INSTANTIATE_TEST_SUITE_P(Models, DecoderOf, ::testing::ValuesIn(testing::decoder_cases({Gate::kPreserving, Gate::kScaled})),
+                         name_of_case);
 
 /// Texts beside each other, by a decoder from a file.
 class DeviceTexts : public ::testing::TestWithParam<bool> {
