@@ -157,14 +157,28 @@ void DeviceLayers::find_best(std::span<const std::int64_t> wanted, std::int64_t 
     for (std::size_t i = 0; i < best.size(); ++i) best[i] = {.token = token[i], .score = 0};
     return;
   }
-  const auto [values, indices] = at::topk(scores, count);
+  auto values = at::empty({rows, count}, scores.options());
+  auto places = at::empty({rows, count}, scores.options().dtype(at::kInt));
+  decode_top(scores, values, places);
   const auto numbers = fetch(values);
-  const auto tokens = fetch(indices);
+  const auto tokens = fetch(places);
   wait();
-  const auto* const token = tokens.const_data_ptr<std::int64_t>();
+  const auto* const token = tokens.const_data_ptr<std::int32_t>();
   const auto* const number = numbers.const_data_ptr<float>();
+  for (std::size_t i = 0; i < best.size(); ++i) best[i] = {.token = token[i], .score = number[i]};
+  const auto each = static_cast<std::size_t>(count);
+  for (std::size_t row = 0; row < wanted.size(); ++row) {
+    if (token[row * each] != kTopCrowded) continue;
+    find_crowded(scores[static_cast<std::int64_t>(row)], best.subspan(row * each, each));
+  }
+}
+
+/// Where the kernel gives up.
+void DeviceLayers::find_crowded(const at::Tensor& scores, std::span<ScoredToken> best) {
+  const auto [values, indices] = at::topk(scores.cpu(), static_cast<std::int64_t>(best.size()));
   for (std::size_t i = 0; i < best.size(); ++i) {
-    best[i] = {.token = static_cast<int>(token[i]), .score = number[i]};
+    best[i] = {.token = static_cast<int>(indices.const_data_ptr<std::int64_t>()[i]),
+               .score = values.const_data_ptr<float>()[i]};
   }
 }
 

@@ -60,6 +60,7 @@ class DeviceLayers {
   void reserve(std::int64_t rows);
   void reserve_parts(std::int64_t size);
   void forget_graphs();
+  static void find_crowded(const at::Tensor& scores, std::span<ScoredToken> best);
   [[nodiscard]] at::Tensor fetch(const at::Tensor& found) const;
 
   const DeviceWeights& model_;

@@ -70,6 +70,16 @@ struct DecodeBest {
 };
 void decode_best(const DecodeBest& call, cudaStream_t stream);
 
+struct DecodeTop {
+  const float* logits;
+  float* scores;
+  std::int32_t* tokens;
+  std::int64_t count;
+  std::int64_t vocabulary;
+  int top;  // up to kMostTop, and up to the vocabulary
+};
+void decode_top(const DecodeTop& call, cudaStream_t stream);
+
 /// decode_append.cu
 struct PagedKeys {
   const void* qkv;

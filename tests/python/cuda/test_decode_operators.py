@@ -118,3 +118,29 @@ def test_best(vocabulary: int) -> None:
     OPS.decode_best(logits.cuda(), found)
     assert torch.equal(found.cpu(), expected)
     assert expected[1:4].tolist() == [-1, -1, -1]
+
+
+@pytest.mark.parametrize("count", [1, 2, 40, 256])
+@pytest.mark.parametrize("vocabulary", [256, 700, 49152])
+def test_top(vocabulary: int, count: int) -> None:
+    logits = torch.randn(8, vocabulary)
+    logits[1, vocabulary // 2], logits[2, 0] = float("nan"), float("-inf")
+    logits[3] = 7  # all equal
+    logits[4] = logits[4].round()  # many equal
+    logits[5, ::512] += 20  # as one thread of the kernel sees them
+    tokens, scores = torch.zeros(8, count, dtype=torch.int32), torch.zeros(8, count)
+    found_tokens, found_scores = tokens.cuda(), scores.cuda()
+    OPS.decode_top(logits, scores, tokens)
+    OPS.decode_top(logits.cuda(), found_scores, found_tokens)
+    assert tokens[1:3, 0].tolist() == found_tokens[1:3, 0].tolist() == [-1, -1]
+    sound = [0, 3, 4, 5, 6, 7]
+    assert torch.equal(found_tokens.cpu()[sound], tokens[sound])
+    assert torch.equal(found_scores.cpu()[sound], scores[sound])
+
+
+def test_top_says_where_it_gives_up() -> None:
+    logits = torch.randn(1, 49152)
+    logits[0].view(-1, 512)[:, :40] += 50
+    tokens, scores = torch.zeros(1, 256, dtype=torch.int32).cuda(), torch.zeros(1, 256).cuda()
+    OPS.decode_top(logits.cuda(), scores, tokens)
+    assert tokens[0, 0].item() == -2
