@@ -15,7 +15,8 @@ namespace taesr {
 // read and make is float32 or bfloat16 (T). Results go to memory that the caller has, so that a pass can be recorded.
 // Matrices are contiguous. No derivatives.
 
-/// Keys and values of a pass. A page is [slots][kv_heads][keys, values][kDecodePage][head_dim] of T.
+/// Keys and values of a pass. A page is [slots][kv_heads] of keys [kDecodePage][head_dim], then values
+/// [head_dim][kDecodePage] of T: tensor cores take both as they lie there.
 struct KvPages {
   at::Tensor addresses;  // int64, of pages on the device, list after list
   at::Tensor angles;     // float32 [positions, head_dim]: cosines of the rotary angles, then sines

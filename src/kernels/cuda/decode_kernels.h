@@ -102,5 +102,8 @@ struct PagedAttention {
   int splits;
 };
 void decode_attend(const PagedAttention& call, Element element, cudaStream_t stream);
+/// decode_tiles.cu: by tensor cores, for bfloat16 and heads of 32, 64 and 128; false for others. Leaves parts as they
+/// are.
+bool attend_by_tiles(const PagedAttention& call, cudaStream_t stream);
 
 }  // namespace taesr::cuda
