@@ -68,10 +68,6 @@ struct DecodeStates {
 TAESR_API void decode_merge(DecodeStates& states, const at::Tensor& x, const std::optional<at::Tensor>& y,
                             const at::Tensor& rows, const DecodeRouter& router, at::Tensor& going);
 
-/// Index of each row's largest value, the first of equal ones; -1 where one is not finite. logits float32
-/// [rows, vocabulary], best int32 [rows].
-TAESR_API void decode_best(const at::Tensor& logits, at::Tensor& best);
-
 /// Each row's largest values, largest first, of equal ones the first; up to kMostTop. logits float32
 /// [rows, vocabulary], scores float32 and tokens int32 [rows, count]. A row's first token is -1 where a value is not
 /// finite, and kTopCrowded where the largest lie so that the kernel finds too many to choose from.

@@ -1,6 +1,7 @@
 #pragma once
 
 #include <cstdint>
+#include <functional>
 #include <memory>
 #include <optional>
 #include <span>
@@ -43,7 +44,7 @@ class DeviceLayers {
   void wait() const;
   /// The best `count` scores of some of finish()'s rows, best first: `best` [wanted, count]; waits.
   void find_best(std::span<const std::int64_t> wanted, std::int64_t count, std::span<ScoredToken> best);
-  /// Logits float32 [wanted, vocabulary] of some of finish()'s rows, on the device.
+  /// Logits float32 [wanted, vocabulary] of some of finish()'s rows, on the device until the next call.
   [[nodiscard]] at::Tensor score(std::span<const std::int64_t> wanted);
 
  private:
@@ -51,17 +52,19 @@ class DeviceLayers {
   struct Views {
     at::Tensor x, normed, qkv, attended, y, gate_up, inner, going, rows, parts;
   };
-  enum class Part : int { kStart, kRecur, kFinish };
+  enum class Part : int { kStart, kRecur, kFinish, kScore };
 
   void run(Part part, Rows& rows, DecodeStates& states);
   void work(Part part, Views& views, DecodeStates& states);
   void apply(std::int64_t layer, bool pending, Views& views);
   [[nodiscard]] Views view(Part part, std::int64_t count, std::int64_t splits) const;
+  void record(Part part, std::int64_t rows, std::int64_t kind, const std::function<void()>& work);
+  std::int64_t send_wanted(std::span<const std::int64_t> wanted);
+  void score(std::int64_t rows);
   void reserve(std::int64_t rows);
   void reserve_parts(std::int64_t size);
   void forget_graphs();
   static void find_crowded(const at::Tensor& scores, std::span<ScoredToken> best);
-  [[nodiscard]] at::Tensor fetch(const at::Tensor& found) const;
 
   const DeviceWeights& model_;
   LayerStages stages_;
@@ -70,8 +73,12 @@ class DeviceLayers {
   Staged addresses_;
   Staged rows_[3];  // by part
   Staged going_;
+  Staged wanted_;       // rows whose scores are wanted
+  Staged best_tokens_;  // of their scores
+  Staged best_scores_;
   std::int64_t capacity_ = 0;  // rows
   at::Tensor x_, normed_, qkv_, attended_, y_, gate_up_, inner_, parts_;
+  at::Tensor scored_, logits_;  // of the wanted rows
   const void* states_ = nullptr;  // that the graphs know
   std::unique_ptr<GraphCache> graphs_;
 };

@@ -127,15 +127,6 @@ void merge(at::Tensor& values, at::Tensor& chances, at::Tensor& depths, const at
   }
 }
 
-void best(const at::Tensor& logits, at::Tensor& found) {
-  for (std::size_t i = 0; i < static_cast<std::size_t>(logits.size(0)); ++i) {
-    const float* const row = row_of<float>(logits, i);
-    const bool finite = std::all_of(row, row + logits.size(1), [](float x) { return std::isfinite(x); });
-    const auto at = static_cast<std::int32_t>(std::max_element(row, row + logits.size(1)) - row);
-    found.mutable_data_ptr<std::int32_t>()[i] = finite ? at : -1;
-  }
-}
-
 void top(const at::Tensor& logits, at::Tensor& scores, at::Tensor& tokens) {
   std::vector<std::int32_t> order(static_cast<std::size_t>(logits.size(1)));
   for (std::size_t i = 0; i < static_cast<std::size_t>(logits.size(0)); ++i) {
@@ -164,7 +155,6 @@ TORCH_LIBRARY_FRAGMENT(taesr, library) {
   library.def(
       "decode_merge(Tensor(a!) states, Tensor(b!) chances, Tensor(c!) depths, Tensor x, Tensor? y, Tensor rows, "
       "int kind, bool preserving, float scale, Tensor? weights, Tensor? bias, Tensor(d!) going) -> ()");
-  library.def("decode_best(Tensor logits, Tensor(a!) best) -> ()");
   library.def("decode_top(Tensor logits, Tensor(a!) scores, Tensor(b!) tokens) -> ()");
 }
 
@@ -173,7 +163,6 @@ TORCH_LIBRARY_IMPL(taesr, CPU, library) {
   library.impl("add_rms_norm_", &add_rms_norm);
   library.impl("decode_swiglu", &swiglu);
   library.impl("decode_merge", &merge);
-  library.impl("decode_best", &best);
   library.impl("decode_top", &top);
 }
 
@@ -199,11 +188,6 @@ void decode_merge(DecodeStates& states, const at::Tensor& x, const std::optional
   const auto optional = [](const at::Tensor& tensor) { return tensor.defined() ? Optional(tensor) : std::nullopt; };
   op.call(states.values, states.chances, states.depths, x, y, rows, router.kind, router.preserving, router.scale,
           optional(router.weights), optional(router.bias), going);
-}
-
-void decode_best(const at::Tensor& logits, at::Tensor& found) {
-  static const auto op = find_operator<decltype(best)>("taesr::decode_best");
-  op.call(logits, found);
 }
 
 void decode_top(const at::Tensor& logits, at::Tensor& scores, at::Tensor& tokens) {

@@ -62,14 +62,6 @@ struct DecodeMerge {
 void decode_merge(const DecodeMerge& call, Element element, cudaStream_t stream);
 
 /// decode_scores.cu
-struct DecodeBest {
-  const float* logits;
-  std::int32_t* best;
-  std::int64_t count;
-  std::int64_t vocabulary;
-};
-void decode_best(const DecodeBest& call, cudaStream_t stream);
-
 struct DecodeTop {
   const float* logits;
   float* scores;

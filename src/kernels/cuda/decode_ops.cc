@@ -125,13 +125,6 @@ void merge(at::Tensor& states, at::Tensor& chances, at::Tensor& depths, const at
                added, stream_of(x));
 }
 
-void best(const at::Tensor& logits, at::Tensor& found) {
-  const c10::cuda::CUDAGuard guard(logits.device());
-  decode_best({memory<float>("logits", logits, logits, logits.numel()),
-               memory<std::int32_t>("best", found, logits, logits.size(0)), logits.size(0), logits.size(1)},
-              stream_of(logits));
-}
-
 void top(const at::Tensor& logits, at::Tensor& scores, at::Tensor& tokens) {
   const c10::cuda::CUDAGuard guard(logits.device());
   const std::int64_t count = tokens.size(1);
@@ -155,7 +148,6 @@ TORCH_LIBRARY_IMPL(taesr, CUDA, library) {
   library.impl("decode_attend", &attend);
   library.impl("decode_swiglu", &swiglu);
   library.impl("decode_merge", &merge);
-  library.impl("decode_best", &best);
   library.impl("decode_top", &top);
 }
 

@@ -110,18 +110,6 @@ def test_routers_and_gates(kind: int, preserving: bool, dtype: torch.dtype) -> N
         assert torch.equal(found.cpu(), expected)
 
 
-@pytest.mark.parametrize("vocabulary", [1, 33, 49152])
-def test_best(vocabulary: int) -> None:
-    logits = torch.randn(7, vocabulary)
-    logits[1, vocabulary // 2], logits[2, 0], logits[3, -1] = float("nan"), float("inf"), float("-inf")
-    logits[4, [vocabulary // 3, vocabulary // 2]] = 9  # of equal ones the first
-    expected, found = torch.zeros(7, dtype=torch.int32), torch.zeros(7, dtype=torch.int32, device="cuda")
-    OPS.decode_best(logits, expected)
-    OPS.decode_best(logits.cuda(), found)
-    assert torch.equal(found.cpu(), expected)
-    assert expected[1:4].tolist() == [-1, -1, -1]
-
-
 @pytest.mark.parametrize("count", [1, 2, 40, 256])
 @pytest.mark.parametrize("vocabulary", [256, 700, 49152])
 def test_top(vocabulary: int, count: int) -> None:
