@@ -37,6 +37,15 @@ std::int64_t splits_of(std::int64_t rows, std::int64_t kv_heads, std::int64_t vi
   return splits;
 }
 
+/// Where the kernel gives up.
+void find_crowded(const at::Tensor& scores, std::span<ScoredToken> best) {
+  const auto [values, indices] = at::topk(scores.cpu(), static_cast<std::int64_t>(best.size()));
+  for (std::size_t i = 0; i < best.size(); ++i) {
+    best[i] = {.token = static_cast<int>(indices.const_data_ptr<std::int64_t>()[i]),
+               .score = values.const_data_ptr<float>()[i]};
+  }
+}
+
 }  // namespace
 
 DeviceLayers::DeviceLayers(const DeviceWeights& model, KvCaching caching)
@@ -65,8 +74,12 @@ void DeviceLayers::prepare(const std::vector<std::int64_t>& addresses, std::int6
 }
 
 void DeviceLayers::start(Rows& rows, DecodeStates& states) { run(Part::kStart, rows, states); }
-void DeviceLayers::recur(Rows& rows, DecodeStates& states) { run(Part::kRecur, rows, states); }
 void DeviceLayers::finish(Rows& rows, DecodeStates& states) { run(Part::kFinish, rows, states); }
+
+void DeviceLayers::recur(Rows& rows, DecodeStates& states) {
+  run(Part::kRecur, rows, states);
+  if (model_.router.kind != DecodeRouter::kNone) going_.fetch(static_cast<std::int64_t>(rows.size()));
+}
 
 void DeviceLayers::run(Part part, Rows& rows, DecodeStates& states) {
   if (rows.empty()) return;
@@ -83,12 +96,15 @@ void DeviceLayers::run(Part part, Rows& rows, DecodeStates& states) {
     states_ = states.values.data_ptr();
     forget_graphs();
   }
-  Views views = view(part, count, splits);
-  record(part, count, splits, [&] { work(part, views, states); });
+  record(part, count, splits, [&] {
+    Views views = view(part, count, splits);
+    work(part, views, states);
+  });
 }
 
 /// What is done to so many rows, in one of several kinds; as a graph where that pays.
-void DeviceLayers::record(Part part, std::int64_t rows, std::int64_t kind, const std::function<void()>& work) {
+void DeviceLayers::record(Part part, std::int64_t rows, std::int64_t kind,
+                          const std::function<void()>& work) {
   if (rows > kRecordedRows) return work();
   graphs_->run({static_cast<int>(part), {.sequences = kind, .tokens = rows}}, work);
 }
@@ -125,7 +141,6 @@ void DeviceLayers::apply(std::int64_t layer, bool pending, Views& views) {
 }
 
 std::span<const std::int32_t> DeviceLayers::going(std::size_t rows) {
-  going_.fetch(static_cast<std::int64_t>(rows));
   wait();
   return {going_.host<std::int32_t>(), rows};
 }
@@ -176,15 +191,15 @@ void DeviceLayers::score(std::int64_t rows) {
   }
 }
 
-void DeviceLayers::find_best(std::span<const std::int64_t> wanted, std::int64_t count,
-                             std::span<ScoredToken> best) {
+void DeviceLayers::find_best(std::span<const std::int64_t> wanted, std::int64_t count) {
   const std::int64_t rows = send_wanted(wanted);
+  best_each_ = count;
   if (best_tokens_.reserve(rows * count)) forget_graphs();
   if (best_scores_.reserve(rows * count)) forget_graphs();
-  const auto view = [&](const Staged& staged) {
-    return staged.on_device().narrow(0, 0, rows * count).view({rows, count});
-  };
   record(Part::kScore, rows, count, [&] {
+    const auto view = [&](const Staged& staged) {
+      return staged.on_device().narrow(0, 0, rows * count).view({rows, count});
+    };
     score(rows);
     auto tokens = view(best_tokens_);
     auto scores = view(best_scores_);
@@ -192,23 +207,17 @@ void DeviceLayers::find_best(std::span<const std::int64_t> wanted, std::int64_t 
   });
   best_tokens_.fetch(rows * count);
   best_scores_.fetch(rows * count);
+}
+
+void DeviceLayers::best(std::span<ScoredToken> best) {
   wait();
   const auto* const token = best_tokens_.host<std::int32_t>();
   const auto* const score = best_scores_.host<float>();
   for (std::size_t i = 0; i < best.size(); ++i) best[i] = {.token = token[i], .score = score[i]};
-  const auto each = static_cast<std::size_t>(count);
-  for (std::size_t row = 0; row < wanted.size(); ++row) {
-    if (token[row * each] != kTopCrowded) continue;
-    find_crowded(logits_[static_cast<std::int64_t>(row)], best.subspan(row * each, each));
-  }
-}
-
-/// Where the kernel gives up.
-void DeviceLayers::find_crowded(const at::Tensor& scores, std::span<ScoredToken> best) {
-  const auto [values, indices] = at::topk(scores.cpu(), static_cast<std::int64_t>(best.size()));
-  for (std::size_t i = 0; i < best.size(); ++i) {
-    best[i] = {.token = static_cast<int>(indices.const_data_ptr<std::int64_t>()[i]),
-               .score = values.const_data_ptr<float>()[i]};
+  const auto each = static_cast<std::size_t>(best_each_);
+  for (std::size_t at = 0; at < best.size(); at += each) {
+    if (token[at] != kTopCrowded) continue;
+    find_crowded(logits_[static_cast<std::int64_t>(at / each)], best.subspan(at, each));
   }
 }
 

@@ -33,19 +33,23 @@ class DeviceLayers {
 
   /// From the table through the layers before the recursions, to the states, and to the router.
   void start(Rows& rows, DecodeStates& states);
-  /// From the states through one recursion and back, and to the router, which says who goes on.
+  /// From the states through one recursion and back, and to the router, which says who goes on: going().
   void recur(Rows& rows, DecodeStates& states);
   /// From the states through the layers after the recursions.
   void finish(Rows& rows, DecodeStates& states);
 
-  /// What the router said about the first of recur()'s rows, on the host; waits.
-  [[nodiscard]] std::span<const std::int32_t> going(std::size_t rows);
-  /// Waits for all work on the current stream.
-  void wait() const;
-  /// The best `count` scores of some of finish()'s rows, best first: `best` [wanted, count]; waits.
-  void find_best(std::span<const std::int64_t> wanted, std::int64_t count, std::span<ScoredToken> best);
+  /// Looks for the best `count` scores of some of finish()'s rows: best().
+  void find_best(std::span<const std::int64_t> wanted, std::int64_t count);
   /// Logits float32 [wanted, vocabulary] of some of finish()'s rows, on the device until the next call.
   [[nodiscard]] at::Tensor score(std::span<const std::int64_t> wanted);
+
+  // What the parts found, on the host. All three wait for the work on the current stream.
+
+  /// What the router said about the first of recur()'s rows.
+  [[nodiscard]] std::span<const std::int32_t> going(std::size_t rows);
+  /// What find_best() found last, best first: `best` [wanted, count].
+  void best(std::span<ScoredToken> best);
+  void wait() const;
 
  private:
   /// Memory of a part's rows: parts of the buffers.
@@ -64,7 +68,6 @@ class DeviceLayers {
   void reserve(std::int64_t rows);
   void reserve_parts(std::int64_t size);
   void forget_graphs();
-  static void find_crowded(const at::Tensor& scores, std::span<ScoredToken> best);
 
   const DeviceWeights& model_;
   LayerStages stages_;
@@ -76,6 +79,7 @@ class DeviceLayers {
   Staged wanted_;       // rows whose scores are wanted
   Staged best_tokens_;  // of their scores
   Staged best_scores_;
+  std::int64_t best_each_ = 1;
   std::int64_t capacity_ = 0;  // rows
   at::Tensor x_, normed_, qkv_, attended_, y_, gate_up_, inner_, parts_;
   at::Tensor scored_, logits_;  // of the wanted rows
