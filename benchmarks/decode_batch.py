@@ -5,7 +5,8 @@
 The plain model is the file's; the recursive one is made from it (middle cycle, as many layers for a token
 that passes all recursions). It is not trained: routers have random weights and biases by which the stated
 shares of the tokens that the model itself generates stop after each recursion, so that speeds are those of a
-trained model with these shares, and texts mean nothing. `--mor MODEL` takes a trained one instead.
+trained model with these shares, and texts mean nothing. `--depths` may be given several times, for a model
+each. `--mor MODEL` takes a trained one instead.
 With `--device cuda` both compute in bfloat16 on the GPU, and a turn before the first is not counted.
 
 N clients send requests one after the other through a GenerationQueue of N active ones. The engines take
@@ -269,7 +270,7 @@ def compare(
     print(f"\n{clients} clients, {len(requests)} requests")
     for name, row in figures.items():
         print(
-            f"  {name:18} {row['tokens_per_second']:7.1f} tokens/s  {row['to_plain']:.2f} x plain  "
+            f"  {name:30} {row['tokens_per_second']:7.1f} tokens/s  {row['to_plain']:.2f} x plain  "
             f"{row['tokens_per_cpu_second']:.0f} a CPU second  "
             f"first token {row['first_token_ms_p50']:.0f} / {row['first_token_ms_p95']:.0f} ms  "
             f"others {row['token_ms_p50']:.1f} / {row['token_ms_p95']:.1f} ms (p50 / p95)  "
@@ -288,8 +289,13 @@ def main() -> int:
     parser.add_argument("model", type=Path, metavar="MODEL.gguf", help="a plain model")
     parser.add_argument("--mor", type=Path, help="a trained recursive model of the same depth")
     parser.add_argument(
-        "--depths", type=float, nargs="+", default=[0.5, 0.5], help="shares of tokens by recursions"
+        "--depths",
+        type=float,
+        nargs="+",
+        action="append",
+        help="shares of tokens by recursions (0.5 0.5)",
     )
+    parser.add_argument("--refill-only", action="store_true", help="leave out MoR without refill")
     parser.add_argument("--device", default="cpu", help="cpu, cuda or cuda:N")
     parser.add_argument(
         "--precision",
@@ -316,23 +322,30 @@ def main() -> int:
         plain_model.load_state_dict(weights)
         plain = files.save(plain_model, Path(folder) / "plain.gguf")
         if arguments.mor:
-            recursive = Decoder.load(arguments.mor, device=arguments.device)
+            recursive = [Decoder.load(arguments.mor, device=arguments.device)]
         else:
-            model = make_recursive(start, weights, arguments.depths)
-            recursive = calibrate(model, arguments.depths, Path(folder) / "mor.gguf", files)
+            recursive = [
+                calibrate(
+                    make_recursive(start, weights, depths), depths, Path(folder) / f"mor{i}.gguf", files
+                )
+                for i, depths in enumerate(arguments.depths or [[0.5, 0.5]])
+            ]
         del start, weights, plain_model
-        layers, shares = mean_layers(recursive, draw_requests(8, plain.config.vocab_size, seed=5))
         print(f"{plain}, {plain.weight_bytes / 1e6:.0f} MB, {plain.config.layers} layers a token")
-        print(f"{recursive}, {recursive.weight_bytes / 1e6:.0f} MB, {layers:.1f} layers a token")
-        print("  tokens by recursions: " + ", ".join(f"{i + 1}: {x:.0%}" for i, x in enumerate(shares)))
-        engines = {
-            "plain": (plain, True),
-            "MoR without refill": (recursive, False),
-            "MoR with refill": (recursive, True),
-        }
+        engines = {"plain": (plain, True)}
+        layers = []
+        for decoder in recursive:
+            mean, shares = mean_layers(decoder, draw_requests(8, plain.config.vocab_size, seed=5))
+            layers.append({"layers": mean, "shares": shares})
+            print(f"{decoder}, {decoder.weight_bytes / 1e6:.0f} MB, {mean:.1f} layers a token")
+            print("  tokens by recursions: " + ", ".join(f"{i + 1}: {x:.0%}" for i, x in enumerate(shares)))
+            name = "MoR" if len(recursive) == 1 else f"MoR, {mean:.1f} layers,"
+            if not arguments.refill_only:
+                engines[f"{name} without refill"] = (decoder, False)
+            engines[f"{name} with refill"] = (decoder, True)
         results = {clients: compare(engines, clients, arguments) for clients in arguments.requests}
     if arguments.json:
-        report = {"machine": described, "layers": layers, "shares": shares, "results": results}
+        report = {"machine": described, "recursive": layers, "results": results}
         arguments.json.write_text(json.dumps(report, indent=2))
     return 0
 

@@ -7,6 +7,7 @@
 #include <numeric>
 
 #include "decoder/vectors.h"
+#include "kernels/decode_row.h"
 #include "taesr/errors.h"
 
 namespace taesr {
@@ -31,7 +32,7 @@ void penalise(std::span<float> logits, std::span<const int> before, float penalt
 }
 
 /// Best scores that are worth finding apart from the others.
-constexpr std::size_t kMostBest = 256;
+constexpr std::size_t kMostBest = kMostTop;
 
 [[noreturn]] void throw_damaged() {
   throw Error(

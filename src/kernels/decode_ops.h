@@ -15,7 +15,8 @@ namespace taesr {
 // read and make is float32 or bfloat16 (T). Results go to memory that the caller has, so that a pass can be recorded.
 // Matrices are contiguous. No derivatives.
 
-/// Keys and values of a pass. A page is [slots][kv_heads][keys, values][kDecodePage][head_dim] of T.
+/// Keys and values of a pass. A page is [slots][kv_heads] of keys [kDecodePage][head_dim], then values
+/// [head_dim][kDecodePage] of T: tensor cores take both as they lie there.
 struct KvPages {
   at::Tensor addresses;  // int64, of pages on the device, list after list
   at::Tensor angles;     // float32 [positions, head_dim]: cosines of the rotary angles, then sines
@@ -67,8 +68,9 @@ struct DecodeStates {
 TAESR_API void decode_merge(DecodeStates& states, const at::Tensor& x, const std::optional<at::Tensor>& y,
                             const at::Tensor& rows, const DecodeRouter& router, at::Tensor& going);
 
-/// Index of each row's largest value, the first of equal ones; -1 where one is not finite. logits float32
-/// [rows, vocabulary], best int32 [rows].
-TAESR_API void decode_best(const at::Tensor& logits, at::Tensor& best);
+/// Each row's largest values, largest first, of equal ones the first; up to kMostTop. logits float32
+/// [rows, vocabulary], scores float32 and tokens int32 [rows, count]. A row's first token is -1 where a value is not
+/// finite, and kTopCrowded where the largest lie so that the kernel finds too many to choose from.
+TAESR_API void decode_top(const at::Tensor& logits, at::Tensor& scores, at::Tensor& tokens);
 
 }  // namespace taesr

@@ -19,6 +19,10 @@ struct DecodeRow {
   std::int32_t slot = 0;       // what is added to a call's slot, its place in a page
 };
 
+/// Most values that decode_top finds, and what it says of a row where it gives up.
+inline constexpr int kMostTop = 256;
+inline constexpr std::int32_t kTopCrowded = -2;
+
 inline constexpr int kDecodeFields = 8;
 static_assert(sizeof(DecodeRow) == kDecodeFields * sizeof(std::int32_t));
 

@@ -4,17 +4,16 @@
 #include <cstring>
 
 #include <ATen/ops/empty.h>
+#include <ATen/ops/index_select.h>
 #include <ATen/ops/mm.h>
 #include <ATen/ops/topk.h>
 #include <c10/core/impl/VirtualGuardImpl.h>
-
-#include "engine/cuda/device_batch.h"
 
 namespace taesr {
 namespace {
 
 // Larger batches keep the GPU busy longer than their launches take.
-constexpr std::int64_t kRecordedRows = 512;
+constexpr std::int64_t kRecordedRows = 1024;
 // Sizes come and go with the requests; recording takes as long as some passes.
 constexpr GraphCache::Limits kGraphs = {.graphs = 256, .uses = 4};
 // Blocks of the attention that fill a GPU, and the least that one of them is worth starting for.
@@ -26,7 +25,7 @@ constexpr std::int64_t kMostSplits = 32;
 std::int64_t padded(std::int64_t rows) {
   if (rows > kRecordedRows) return rows;
   std::int64_t step = 1;
-  while (step < 32 && 4 * step < rows) step *= 2;
+  while (step < 64 && 8 * step < rows) step *= 2;
   return (rows + step - 1) / step * step;
 }
 
@@ -36,6 +35,15 @@ std::int64_t splits_of(std::int64_t rows, std::int64_t kv_heads, std::int64_t vi
     splits *= 2;
   }
   return splits;
+}
+
+/// Where the kernel gives up.
+void find_crowded(const at::Tensor& scores, std::span<ScoredToken> best) {
+  const auto [values, indices] = at::topk(scores.cpu(), static_cast<std::int64_t>(best.size()));
+  for (std::size_t i = 0; i < best.size(); ++i) {
+    best[i] = {.token = static_cast<int>(indices.const_data_ptr<std::int64_t>()[i]),
+               .score = values.const_data_ptr<float>()[i]};
+  }
 }
 
 }  // namespace
@@ -51,6 +59,9 @@ DeviceLayers::DeviceLayers(const DeviceWeights& model, KvCaching caching)
       addresses_(at::kLong, model.device),
       rows_{{at::kInt, model.device}, {at::kInt, model.device}, {at::kInt, model.device}},
       going_(at::kInt, model.device),
+      wanted_(at::kLong, model.device),
+      best_tokens_(at::kInt, model.device),
+      best_scores_(at::kFloat, model.device),
       graphs_(std::make_unique<GraphCache>(model.device, kGraphs)) {}
 
 void DeviceLayers::prepare(const std::vector<std::int64_t>& addresses, std::int64_t most_rows) {
@@ -63,8 +74,12 @@ void DeviceLayers::prepare(const std::vector<std::int64_t>& addresses, std::int6
 }
 
 void DeviceLayers::start(Rows& rows, DecodeStates& states) { run(Part::kStart, rows, states); }
-void DeviceLayers::recur(Rows& rows, DecodeStates& states) { run(Part::kRecur, rows, states); }
 void DeviceLayers::finish(Rows& rows, DecodeStates& states) { run(Part::kFinish, rows, states); }
+
+void DeviceLayers::recur(Rows& rows, DecodeStates& states) {
+  run(Part::kRecur, rows, states);
+  if (model_.router.kind != DecodeRouter::kNone) going_.fetch(static_cast<std::int64_t>(rows.size()));
+}
 
 void DeviceLayers::run(Part part, Rows& rows, DecodeStates& states) {
   if (rows.empty()) return;
@@ -81,10 +96,17 @@ void DeviceLayers::run(Part part, Rows& rows, DecodeStates& states) {
     states_ = states.values.data_ptr();
     forget_graphs();
   }
-  Views views = view(part, count, splits);
-  if (count > kRecordedRows) return work(part, views, states);
-  graphs_->run({static_cast<int>(part), {.sequences = splits, .tokens = count}},
-               [&] { work(part, views, states); });
+  record(part, count, splits, [&] {
+    Views views = view(part, count, splits);
+    work(part, views, states);
+  });
+}
+
+/// What is done to so many rows, in one of several kinds; as a graph where that pays.
+void DeviceLayers::record(Part part, std::int64_t rows, std::int64_t kind,
+                          const std::function<void()>& work) {
+  if (rows > kRecordedRows) return work();
+  graphs_->run({static_cast<int>(part), {.sequences = kind, .tokens = rows}}, work);
 }
 
 void DeviceLayers::work(Part part, Views& views, DecodeStates& states) {
@@ -119,7 +141,6 @@ void DeviceLayers::apply(std::int64_t layer, bool pending, Views& views) {
 }
 
 std::span<const std::int32_t> DeviceLayers::going(std::size_t rows) {
-  going_.fetch(static_cast<std::int64_t>(rows));
   wait();
   return {going_.host<std::int32_t>(), rows};
 }
@@ -135,44 +156,69 @@ void DeviceLayers::forget_graphs() {
 }
 
 at::Tensor DeviceLayers::score(std::span<const std::int64_t> wanted) {
-  const auto count = static_cast<std::int64_t>(wanted.size());
-  auto numbers = staging({count}, at::kLong, model_.device);
-  std::copy(wanted.begin(), wanted.end(), numbers.mutable_data_ptr<std::int64_t>());
-  const auto rows = normed_.index_select(0, numbers.to(model_.device, /*non_blocking=*/true));
-  if (model_.dtype == at::kFloat) return at::mm(rows, model_.head);
-  if (model_.device.is_cuda()) return at::mm(rows, model_.head, at::kFloat);
-  return at::mm(rows.to(at::kFloat), model_.head.to(at::kFloat));
+  const std::int64_t rows = send_wanted(wanted);
+  score(rows);
+  return logits_.narrow(0, 0, static_cast<std::int64_t>(wanted.size()));
 }
 
-void DeviceLayers::find_best(std::span<const std::int64_t> wanted, std::int64_t count,
-                             std::span<ScoredToken> best) {
-  const auto scores = score(wanted);
-  const auto rows = static_cast<std::int64_t>(wanted.size());
-  if (count == 1) {
-    auto found = at::empty({rows}, scores.options().dtype(at::kInt));
-    decode_best(scores, found);
-    const auto tokens = fetch(found);
-    wait();
-    const auto* const token = tokens.const_data_ptr<std::int32_t>();
-    for (std::size_t i = 0; i < best.size(); ++i) best[i] = {.token = token[i], .score = 0};
-    return;
+/// Padded with a row that is there. Returns how many they are then.
+std::int64_t DeviceLayers::send_wanted(std::span<const std::int64_t> wanted) {
+  const std::int64_t rows = padded(static_cast<std::int64_t>(wanted.size()));
+  const bool moved = wanted_.reserve(rows);
+  if (moved || !logits_.defined() || logits_.size(0) < rows) {
+    forget_graphs();
+    const std::int64_t room = std::max(rows, logits_.defined() ? 2 * logits_.size(0) : 0);
+    scored_ = at::empty({room, model_.config.hidden_size}, normed_.options());
+    logits_ = at::empty({room, model_.config.vocab_size}, x_.options());
   }
-  const auto [values, indices] = at::topk(scores, count);
-  const auto numbers = fetch(values);
-  const auto tokens = fetch(indices);
+  std::fill_n(std::copy(wanted.begin(), wanted.end(), wanted_.host<std::int64_t>()),
+              static_cast<std::size_t>(rows) - wanted.size(), 0);
+  wanted_.send(rows);
+  return rows;
+}
+
+/// Logits of the first wanted rows.
+void DeviceLayers::score(std::int64_t rows) {
+  auto scored = scored_.narrow(0, 0, rows);
+  auto logits = logits_.narrow(0, 0, rows);
+  at::index_select_out(scored, normed_, 0, wanted_.on_device().narrow(0, 0, rows));
+  if (model_.dtype == at::kFloat) {
+    at::mm_out(logits, scored, model_.head);
+  } else if (model_.device.is_cuda()) {
+    at::mm_out(logits, scored, model_.head, at::kFloat);
+  } else {
+    logits.copy_(at::mm(scored.to(at::kFloat), model_.head.to(at::kFloat)));
+  }
+}
+
+void DeviceLayers::find_best(std::span<const std::int64_t> wanted, std::int64_t count) {
+  const std::int64_t rows = send_wanted(wanted);
+  best_each_ = count;
+  if (best_tokens_.reserve(rows * count)) forget_graphs();
+  if (best_scores_.reserve(rows * count)) forget_graphs();
+  record(Part::kScore, rows, count, [&] {
+    const auto view = [&](const Staged& staged) {
+      return staged.on_device().narrow(0, 0, rows * count).view({rows, count});
+    };
+    score(rows);
+    auto tokens = view(best_tokens_);
+    auto scores = view(best_scores_);
+    decode_top(logits_.narrow(0, 0, rows), scores, tokens);
+  });
+  best_tokens_.fetch(rows * count);
+  best_scores_.fetch(rows * count);
+}
+
+void DeviceLayers::best(std::span<ScoredToken> best) {
   wait();
-  const auto* const token = tokens.const_data_ptr<std::int64_t>();
-  const auto* const number = numbers.const_data_ptr<float>();
-  for (std::size_t i = 0; i < best.size(); ++i) {
-    best[i] = {.token = static_cast<int>(token[i]), .score = number[i]};
+  const auto* const token = best_tokens_.host<std::int32_t>();
+  const auto* const score = best_scores_.host<float>();
+  for (std::size_t i = 0; i < best.size(); ++i) best[i] = {.token = token[i], .score = score[i]};
+  const auto each = static_cast<std::size_t>(best_each_);
+  for (std::size_t at = 0; at < best.size(); at += each) {
+    if (token[at] != kTopCrowded) continue;
+    find_crowded(logits_[static_cast<std::int64_t>(at / each)], best.subspan(at, each));
   }
-}
-
-/// On its way to the host.
-at::Tensor DeviceLayers::fetch(const at::Tensor& found) const {
-  auto host = staging(found.sizes(), found.scalar_type(), model_.device);
-  host.copy_(found, /*non_blocking=*/true);
-  return host;
 }
 
 DeviceLayers::Views DeviceLayers::view(Part part, std::int64_t count, std::int64_t splits) const {

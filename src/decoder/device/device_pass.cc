@@ -25,11 +25,18 @@ void DevicePass::do_step(std::span<Segment* const> segments, const Meanwhile& me
   layers.prepare(addresses_, tokens_);
   layers.start(started_, states);
   layers.recur(recurring_, states);
+  finish(expected_);
   meanwhile();
   advance(segments);
-  if (decoder_.stages_.ends > 0 || !whole_.empty() || !few_.empty()) layers.finish(finishing_, states);
-  deliver(segments);
+  deliver(expected_);
+  finish(late_);
+  deliver(late_);
   layers.wait();  // what has been sent may be overwritten
+  for (Segment* const segment : segments) {
+    if (!segment->finished_) continue;
+    segment->cache_->advance(segment->count());
+    states_of(*segment).release();
+  }
 }
 
 /// Rows of segments that begin and of those that go on, and room for what they leave.
@@ -39,9 +46,8 @@ void DevicePass::gather(std::span<Segment* const> segments) {
   lists_.clear();
   started_.clear();
   recurring_.clear();
-  finishing_.clear();
-  whole_.clear();
-  few_.clear();
+  expected_.clear();
+  late_.clear();
   for (Segment* const segment : segments) {
     tokens_ += segment->count();
     if (segment->recursion_ == 0) {
@@ -79,6 +85,7 @@ void DevicePass::gather(Segment& segment) {
     }
     recurring_.push_back(row);
   }
+  if (may_end(segment)) end(segment, pages, expected_);
 }
 
 std::int32_t DevicePass::add_pages(const Segment& segment, std::int64_t list) {
@@ -102,7 +109,34 @@ DecodeRow DevicePass::row_of(const Segment& segment, std::int64_t token, std::in
           .slot = 0};
 }
 
-/// After a recursion: which tokens pass the next one, and rows of segments that need no other.
+/// Whether the segment goes through the last layers before the host knows if this recursion is its last one: what
+/// they leave of those that go on is overwritten, and waiting for the router takes longer than a few rows.
+bool DevicePass::may_end(const Segment& segment) const {
+  if (segment.recursion_ + 1 == decoder_.stages_.recursions) return true;
+  return decoder_.model_.router.kind != DecodeRouter::kNone && segment.count() == 1 && segment.enough_ > 0;
+}
+
+/// All of a segment's tokens together: in the last layers each sees those before it.
+void DevicePass::end(Segment& segment, std::int32_t list, Ending& ending) {
+  const auto first = static_cast<std::int64_t>(ending.rows.size());
+  for (std::int64_t token = 0; token < segment.count(); ++token) {
+    ending.rows.push_back(row_of(segment, token, list));
+  }
+  const std::int64_t wanted = segment.count() - segment.first_wanted();
+  if (wanted == 0) return;
+  const bool whole = segment.enough_ == 0 || segment.wanted_ == LogitsOf::kAllTokens;
+  (whole ? ending.whole : ending.few).push_back({&segment, first + segment.first_wanted(), wanted});
+  if (!whole) ending.most = std::max(ending.most, segment.enough_);
+}
+
+void DevicePass::finish(Ending& ending) {
+  const bool scored = !ending.whole.empty() || !ending.few.empty();
+  if (ending.rows.empty() || (decoder_.stages_.ends == 0 && !scored)) return;
+  decoder_.layers_.finish(ending.rows, decoder_.states_->states());
+  find_best(ending);
+}
+
+/// After a recursion: which tokens pass the next one, and which segments need no other.
 void DevicePass::advance(std::span<Segment* const> segments) {
   const std::int64_t recursions = decoder_.stages_.recursions;
   const bool routed = decoder_.model_.router.kind != DecodeRouter::kNone;
@@ -114,6 +148,7 @@ void DevicePass::advance(std::span<Segment* const> segments) {
   std::size_t row = 0;
   for (std::size_t i = 0; i < segments.size(); ++i) {
     Segment& segment = *segments[i];
+    const bool expected = may_end(segment);
     const std::size_t rows = segment.active_.size();
     for (const std::int64_t token : segment.active_) {
       segment.passed_[static_cast<std::size_t>(token)] +=
@@ -122,7 +157,9 @@ void DevicePass::advance(std::span<Segment* const> segments) {
     if (++segment.recursion_ < recursions && routed) choose(segment, going.subspan(row, rows));
     row += rows;
     segment.finished_ = segment.recursion_ == recursions || segment.active_.empty();
-    if (segment.finished_) finish(segment, lists_[i]);
+    if (!segment.finished_) continue;
+    segment.activate_all();
+    if (!expected) end(segment, lists_[i], late_);
   }
 }
 
@@ -134,70 +171,62 @@ void DevicePass::choose(Segment& segment, std::span<const std::int32_t> going) c
   std::erase_if(segment.active_, [&](std::int64_t) { return going[row++] < least; });
 }
 
-/// All of a segment's tokens together: in the last layers each sees those before it.
-void DevicePass::finish(Segment& segment, std::int32_t list) {
-  segment.activate_all();
-  const auto first = static_cast<std::int64_t>(finishing_.size());
-  for (const std::int64_t token : segment.active_) finishing_.push_back(row_of(segment, token, list));
-  const std::int64_t wanted = segment.count() - segment.first_wanted();
-  if (wanted == 0) return;
-  const bool whole = segment.enough_ == 0 || segment.wanted_ == LogitsOf::kAllTokens;
-  (whole ? whole_ : few_).push_back({&segment, first + segment.first_wanted(), wanted});
-}
-
-void DevicePass::deliver(std::span<Segment* const> segments) {
-  deliver_logits();
-  deliver_best();
-  for (Segment* const segment : segments) {
-    if (!segment->finished_) continue;
-    segment->cache_->advance(segment->count());
-    states_of(*segment).release();
+/// Sends the best scores on their way.
+void DevicePass::find_best(Ending& ending) {
+  if (ending.few.empty()) return;
+  ending.most = std::min(ending.most, static_cast<std::size_t>(decoder_.model_.config.vocab_size));
+  ending.best.resize(ending.few.size() * ending.most);
+  for (ending.fetched = 0;;) {
+    const std::size_t rows = std::min(ending.few.size() - ending.fetched, kScoredRows);
+    wanted_.clear();
+    for (const Wish& wish : std::span(ending.few).subspan(ending.fetched, rows)) wanted_.push_back(wish.first);
+    decoder_.layers_.find_best(wanted_, static_cast<std::int64_t>(ending.most));
+    if (ending.fetched + rows == ending.few.size()) return;
+    fetch_best(ending, rows);
   }
 }
 
-void DevicePass::deliver_logits() {
-  std::size_t rows = 0;
-  for (const Wish& wish : whole_) rows += static_cast<std::size_t>(wish.count);
-  if (rows == 0) return;
-  const std::int64_t vocabulary = decoder_.model_.config.vocab_size;
-  logits_.resize(rows * static_cast<std::size_t>(vocabulary));
+/// The next rows' best scores, which are waited for.
+void DevicePass::fetch_best(Ending& ending, std::size_t rows) {
+  decoder_.layers_.best(std::span(ending.best).subspan(ending.fetched * ending.most, rows * ending.most));
+  ending.fetched += rows;
+}
+
+void DevicePass::deliver(Ending& ending) {
+  if (!ending.few.empty()) fetch_best(ending, ending.few.size() - ending.fetched);
+  for (std::size_t i = 0; i < ending.few.size(); ++i) {
+    Segment& segment = *ending.few[i].segment;
+    if (segment.finished_) segment.best_ = std::span(ending.best).subspan(i * ending.most, ending.most);
+  }
+  deliver_logits(ending);
+}
+
+void DevicePass::deliver_logits(Ending& ending) {
   wanted_.clear();
-  for (const Wish& wish : whole_) {
+  for (const Wish& wish : ending.whole) {
     for (std::int64_t i = 0; i < wish.count; ++i) wanted_.push_back(wish.first + i);
   }
-  float* to = logits_.data();
-  for (std::size_t done = 0; done < rows;) {
-    const auto part = std::span(wanted_).subspan(done, std::min(rows - done, kScoredRows));
+  const std::int64_t vocabulary = decoder_.model_.config.vocab_size;
+  ending.logits.resize(wanted_.size() * static_cast<std::size_t>(vocabulary));
+  float* to = ending.logits.data();
+  for (std::size_t done = 0; done < wanted_.size(); done += kScoredRows) {
+    const auto part = std::span(wanted_).subspan(done, std::min(wanted_.size() - done, kScoredRows));
     const auto scores = decoder_.layers_.score(part);
     at::from_blob(to, scores.sizes(), at::kFloat).copy_(scores);
     to += scores.numel();
-    done += part.size();
   }
-  float* row = logits_.data();
-  for (const Wish& wish : whole_) {
+  float* row = ending.logits.data();
+  for (const Wish& wish : ending.whole) {
     wish.segment->logits_ = {row, static_cast<std::size_t>(wish.count * vocabulary)};
     row += wish.segment->logits_.size();
   }
 }
 
-void DevicePass::deliver_best() {
-  if (few_.empty()) return;
-  std::size_t most = 1;  // scores
-  wanted_.clear();
-  for (const Wish& wish : few_) {
-    most = std::max(most, wish.segment->enough_);
-    wanted_.push_back(wish.first);
-  }
-  most = std::min(most, static_cast<std::size_t>(decoder_.model_.config.vocab_size));
-  best_.resize(few_.size() * most);
-  for (std::size_t done = 0; done < few_.size(); done += kScoredRows) {
-    const auto part = std::span(wanted_).subspan(done, std::min(few_.size() - done, kScoredRows));
-    decoder_.layers_.find_best(part, static_cast<std::int64_t>(most),
-                               std::span(best_).subspan(done * most, part.size() * most));
-  }
-  for (std::size_t i = 0; i < few_.size(); ++i) {
-    few_[i].segment->best_ = std::span(best_).subspan(i * most, most);
-  }
+void DevicePass::Ending::clear() {
+  rows.clear();
+  whole.clear();
+  few.clear();
+  most = 1;
 }
 
 }  // namespace taesr

@@ -25,7 +25,7 @@ float turned(const T* head, std::int64_t dim, std::int64_t size, const float* an
                     : second * angles[pair] + first * angles[pair + half];
 }
 
-/// Where one head's keys [kDecodePage, head_dim] of a list's page begin; its values follow.
+/// Where one head's keys [kDecodePage, head_dim] of a list's page begin; its values [head_dim, kDecodePage] follow.
 template <class T>
 T* page_of(const KvPages& pages, const DecodeRow& row, std::int64_t page, std::int64_t slot, std::int64_t head,
            std::int64_t size) {
@@ -45,10 +45,12 @@ void append(const at::Tensor& qkv, const at::Tensor& rows, const at::Tensor& add
       for (std::int64_t head = 0; head < kv_heads; ++head) {
         const T* const key = row_of<T>(qkv, i) + (heads + head) * size;
         const T* const value = key + kv_heads * size;
-        T* const keys = page_of<T>(pages, all[i], all[i].entry / kDecodePage, slot, head, size) +
-                        all[i].entry % kDecodePage * size;
-        for (std::int64_t k = 0; k < size; ++k) keys[k] = static_cast<T>(turned(key, k, size, turn));
-        std::copy_n(value, size, keys + kDecodePage * size);
+        T* const page = page_of<T>(pages, all[i], all[i].entry / kDecodePage, slot, head, size);
+        const std::int64_t entry = all[i].entry % kDecodePage;
+        for (std::int64_t k = 0; k < size; ++k) {
+          page[entry * size + k] = static_cast<T>(turned(key, k, size, turn));
+          page[(size + k) * kDecodePage + entry] = value[k];
+        }
       }
     }
   });
@@ -61,8 +63,8 @@ void attend_head(const KvPages& pages, const DecodeRow& row, std::int64_t slot, 
   const std::int64_t size = pages.angles.size(1);
   const float* const turn = row_of<float>(pages.angles, static_cast<std::size_t>(row.position));
   const std::int64_t kv_head = head / (pages.heads / pages.kv_heads);
-  const auto entry_of = [&](std::int64_t i) {
-    return page_of<const T>(pages, row, i / kDecodePage, slot, kv_head, size) + i % kDecodePage * size;
+  const auto page_with = [&](std::int64_t i) {
+    return page_of<const T>(pages, row, i / kDecodePage, slot, kv_head, size);
   };
   std::vector<float> turned_query(static_cast<std::size_t>(size));
   for (std::int64_t k = 0; k < size; ++k) turned_query[static_cast<std::size_t>(k)] = turned(query, k, size, turn);
@@ -70,7 +72,7 @@ void attend_head(const KvPages& pages, const DecodeRow& row, std::int64_t slot, 
   float largest = -std::numeric_limits<float>::infinity();
   for (std::int64_t i = 0; i < row.visible; ++i) {
     float score = 0;
-    const T* const key = entry_of(i);
+    const T* const key = page_with(i) + i % kDecodePage * size;
     for (std::int64_t k = 0; k < size; ++k) {
       score += turned_query[static_cast<std::size_t>(k)] * static_cast<float>(key[k]);
     }
@@ -83,7 +85,8 @@ void attend_head(const KvPages& pages, const DecodeRow& row, std::int64_t slot, 
   for (std::int64_t k = 0; k < size; ++k) {
     float sum = 0;
     for (std::int64_t i = 0; i < row.visible; ++i) {
-      sum += weights[static_cast<std::size_t>(i)] * static_cast<float>(entry_of(i)[kDecodePage * size + k]);
+      const T* const values = page_with(i) + (size + k) * kDecodePage;
+      sum += weights[static_cast<std::size_t>(i)] * static_cast<float>(values[i % kDecodePage]);
     }
     out[k] = static_cast<T>(row.visible > 0 ? sum / total : 0.0F);
   }

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <cmath>
+#include <numeric>
 #include <vector>
 
 #include <torch/library.h>
@@ -126,12 +127,22 @@ void merge(at::Tensor& values, at::Tensor& chances, at::Tensor& depths, const at
   }
 }
 
-void best(const at::Tensor& logits, at::Tensor& found) {
+void top(const at::Tensor& logits, at::Tensor& scores, at::Tensor& tokens) {
+  std::vector<std::int32_t> order(static_cast<std::size_t>(logits.size(1)));
   for (std::size_t i = 0; i < static_cast<std::size_t>(logits.size(0)); ++i) {
     const float* const row = row_of<float>(logits, i);
-    const bool finite = std::all_of(row, row + logits.size(1), [](float x) { return std::isfinite(x); });
-    const auto at = static_cast<std::int32_t>(std::max_element(row, row + logits.size(1)) - row);
-    found.mutable_data_ptr<std::int32_t>()[i] = finite ? at : -1;
+    const std::int64_t count = tokens.size(1);
+    std::int32_t* const token = row_of<std::int32_t>(tokens, i);
+    if (!std::all_of(row, row + logits.size(1), [](float x) { return std::isfinite(x); })) {
+      std::fill_n(token, count, -1);
+      continue;
+    }
+    std::iota(order.begin(), order.end(), 0);
+    std::partial_sort(order.begin(), order.begin() + count, order.end(), [&](std::int32_t a, std::int32_t b) {
+      return row[a] != row[b] ? row[a] > row[b] : a < b;
+    });
+    std::copy_n(order.begin(), count, token);
+    for (std::int64_t k = 0; k < count; ++k) row_of<float>(scores, i)[k] = row[token[k]];
   }
 }
 
@@ -144,7 +155,7 @@ TORCH_LIBRARY_FRAGMENT(taesr, library) {
   library.def(
       "decode_merge(Tensor(a!) states, Tensor(b!) chances, Tensor(c!) depths, Tensor x, Tensor? y, Tensor rows, "
       "int kind, bool preserving, float scale, Tensor? weights, Tensor? bias, Tensor(d!) going) -> ()");
-  library.def("decode_best(Tensor logits, Tensor(a!) best) -> ()");
+  library.def("decode_top(Tensor logits, Tensor(a!) scores, Tensor(b!) tokens) -> ()");
 }
 
 TORCH_LIBRARY_IMPL(taesr, CPU, library) {
@@ -152,7 +163,7 @@ TORCH_LIBRARY_IMPL(taesr, CPU, library) {
   library.impl("add_rms_norm_", &add_rms_norm);
   library.impl("decode_swiglu", &swiglu);
   library.impl("decode_merge", &merge);
-  library.impl("decode_best", &best);
+  library.impl("decode_top", &top);
 }
 
 void decode_gather(const at::Tensor& table, const at::Tensor& rows, bool by_state, at::Tensor& out) {
@@ -179,9 +190,9 @@ void decode_merge(DecodeStates& states, const at::Tensor& x, const std::optional
           optional(router.weights), optional(router.bias), going);
 }
 
-void decode_best(const at::Tensor& logits, at::Tensor& found) {
-  static const auto op = find_operator<decltype(best)>("taesr::decode_best");
-  op.call(logits, found);
+void decode_top(const at::Tensor& logits, at::Tensor& scores, at::Tensor& tokens) {
+  static const auto op = find_operator<decltype(top)>("taesr::decode_top");
+  op.call(logits, scores, tokens);
 }
 
 }  // namespace taesr

@@ -18,9 +18,10 @@ __global__ void append_kernel(PagedKeys call) {
   for (int i = threadIdx.x; i < call.kv_heads * size; i += blockDim.x) {
     const int head = i / size;
     const int dim = i % size;
-    T* page = page_of<T>(call, row, row.entry / kDecodePage, head) + row.entry % kDecodePage * size;
-    page[dim] = static_cast<T>(turned(keys + head * size, dim, size / 2, angles));
-    page[kDecodePage * size + dim] = keys[(call.kv_heads + head) * size + dim];
+    T* page = page_of<T>(call, row, call.addresses[row.list + row.entry / kDecodePage], head);
+    const int entry = row.entry % kDecodePage;
+    page[entry * size + dim] = static_cast<T>(turned(keys + head * size, dim, size / 2, angles));
+    page[(size + dim) * kDecodePage + entry] = keys[(call.kv_heads + head) * size + dim];
   }
 }
 

@@ -62,13 +62,15 @@ struct DecodeMerge {
 void decode_merge(const DecodeMerge& call, Element element, cudaStream_t stream);
 
 /// decode_scores.cu
-struct DecodeBest {
+struct DecodeTop {
   const float* logits;
-  std::int32_t* best;
+  float* scores;
+  std::int32_t* tokens;
   std::int64_t count;
   std::int64_t vocabulary;
+  int top;  // up to kMostTop, and up to the vocabulary
 };
-void decode_best(const DecodeBest& call, cudaStream_t stream);
+void decode_top(const DecodeTop& call, cudaStream_t stream);
 
 /// decode_append.cu
 struct PagedKeys {
@@ -92,5 +94,8 @@ struct PagedAttention {
   int splits;
 };
 void decode_attend(const PagedAttention& call, Element element, cudaStream_t stream);
+/// decode_tiles.cu: by tensor cores, for bfloat16 and heads of 32, 64 and 128; false for others. Leaves parts as they
+/// are.
+bool attend_by_tiles(const PagedAttention& call, cudaStream_t stream);
 
 }  // namespace taesr::cuda

@@ -1,5 +1,7 @@
 #include "kernels/decode_ops.h"
 
+#include <algorithm>
+
 #include <torch/library.h>
 
 #include <c10/cuda/CUDAGuard.h>
@@ -123,11 +125,18 @@ void merge(at::Tensor& states, at::Tensor& chances, at::Tensor& depths, const at
                added, stream_of(x));
 }
 
-void best(const at::Tensor& logits, at::Tensor& found) {
+void top(const at::Tensor& logits, at::Tensor& scores, at::Tensor& tokens) {
   const c10::cuda::CUDAGuard guard(logits.device());
-  decode_best({memory<float>("logits", logits, logits, logits.numel()),
-               memory<std::int32_t>("best", found, logits, logits.size(0)), logits.size(0), logits.size(1)},
-              stream_of(logits));
+  const std::int64_t count = tokens.size(1);
+  if (count < 1 || count > std::min<std::int64_t>(kMostTop, logits.size(1))) {
+    throw InvalidArgument(std::to_string(count) + " largest values are wanted; allowed: 1 to " +
+                          std::to_string(kMostTop) + ", and to the size of a row");
+  }
+  decode_top({memory<float>("logits", logits, logits, logits.numel()),
+              memory<float>("scores", scores, logits, logits.size(0) * count),
+              memory<std::int32_t>("tokens", tokens, logits, logits.size(0) * count), logits.size(0), logits.size(1),
+              static_cast<int>(count)},
+             stream_of(logits));
 }
 
 }  // namespace
@@ -139,7 +148,7 @@ TORCH_LIBRARY_IMPL(taesr, CUDA, library) {
   library.impl("decode_attend", &attend);
   library.impl("decode_swiglu", &swiglu);
   library.impl("decode_merge", &merge);
-  library.impl("decode_best", &best);
+  library.impl("decode_top", &top);
 }
 
 }  // namespace taesr::cuda

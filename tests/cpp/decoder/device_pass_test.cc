@@ -275,6 +275,30 @@ TEST_P(DeviceTexts, AreThoseOfTheCpuWhicheverRequestsAreBesideThem) {
   }
 }
 
+TEST_P(DeviceTexts, MoreThanAreScoredAtATimeAreThoseOfTheCpuToo) {
+  const Decoder cpu = Decoder::load(testing::write_routed_gguf(folder_));
+  const auto prompt = [](std::size_t i) { return std::vector<int>{static_cast<int>(97 + i % 20)}; };
+  const auto options = [](std::size_t i) {
+    return GenerateOptions{.max_tokens = 3, .temperature = i % 2 == 0 ? 0.0 : 1.0, .top_k = 4, .seed = i % 20};
+  };
+  std::vector<Generation> expected;
+  for (std::size_t i = 0; i < 20; ++i) expected.push_back(cpu.generate(prompt(i), options(i)));
+  for (const at::Device device : devices()) {
+    const auto model = load(device);
+    GenerationBatch batch(*model, 4000, GetParam());
+    std::vector<std::unique_ptr<BatchedText>> texts;
+    for (std::size_t i = 0; i < 2100; ++i) {
+      texts.push_back(std::make_unique<BatchedText>(model, prompt(i), options(i)));
+      batch.add(*texts.back());
+    }
+    const auto complete = [](const auto& text) { return text->state.complete(); };
+    while (!std::all_of(texts.begin(), texts.end(), complete)) (void)batch.step();
+    for (std::size_t i = 0; i < texts.size(); ++i) {
+      EXPECT_EQ(texts[i]->state.result().tokens, expected[i % 20].tokens) << "request " << i << " on " << device;
+    }
+  }
+}
+
 TEST_P(DeviceTexts, TextsThatLeaveBetweenRecursionsGiveTheirMemoryBack) {
   for (const at::Device device : devices()) {
     const auto model = load(device, Routing::kTokenChoice);

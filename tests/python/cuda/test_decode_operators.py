@@ -67,9 +67,11 @@ def test_paged_attention(size: int, heads: int, kv_heads: int, splits: int, dtyp
     )
     order, angles = torch.randperm(pages), torch.randn(300, size)
     pool = torch.randn(pages, slots, kv_heads, 2, PAGE, size).to(dtype)
+    values = pool[:, :, :, 1].flatten(-2).unflatten(-1, (size, PAGE))  # beside each other's entries
     for row, count in enumerate(VISIBLE):  # what is behind the last entry may be anything
         for entry in range(count, -(-count // PAGE) * PAGE):
-            pool[order[first[row] + entry // PAGE], :, :, :, entry % PAGE] = float("nan")
+            page = order[first[row] + entry // PAGE]
+            pool[page, :, :, 0, entry % PAGE] = values[page, ..., entry % PAGE] = float("nan")
     qkv = torch.randn(len(VISIBLE), (heads + 2 * kv_heads) * size).to(dtype)
     found = []
     for device in ("cpu", "cuda"):
@@ -108,13 +110,27 @@ def test_routers_and_gates(kind: int, preserving: bool, dtype: torch.dtype) -> N
         assert torch.equal(found.cpu(), expected)
 
 
-@pytest.mark.parametrize("vocabulary", [1, 33, 49152])
-def test_best(vocabulary: int) -> None:
-    logits = torch.randn(7, vocabulary)
-    logits[1, vocabulary // 2], logits[2, 0], logits[3, -1] = float("nan"), float("inf"), float("-inf")
-    logits[4, [vocabulary // 3, vocabulary // 2]] = 9  # of equal ones the first
-    expected, found = torch.zeros(7, dtype=torch.int32), torch.zeros(7, dtype=torch.int32, device="cuda")
-    OPS.decode_best(logits, expected)
-    OPS.decode_best(logits.cuda(), found)
-    assert torch.equal(found.cpu(), expected)
-    assert expected[1:4].tolist() == [-1, -1, -1]
+@pytest.mark.parametrize("count", [1, 2, 40, 256])
+@pytest.mark.parametrize("vocabulary", [256, 700, 49152])
+def test_top(vocabulary: int, count: int) -> None:
+    logits = torch.randn(8, vocabulary)
+    logits[1, vocabulary // 2], logits[2, 0] = float("nan"), float("-inf")
+    logits[3] = 7  # all equal
+    logits[4] = logits[4].round()  # many equal
+    logits[5, ::512] += 20  # as one thread of the kernel sees them
+    tokens, scores = torch.zeros(8, count, dtype=torch.int32), torch.zeros(8, count)
+    found_tokens, found_scores = tokens.cuda(), scores.cuda()
+    OPS.decode_top(logits, scores, tokens)
+    OPS.decode_top(logits.cuda(), found_scores, found_tokens)
+    assert tokens[1:3, 0].tolist() == found_tokens[1:3, 0].tolist() == [-1, -1]
+    sound = [0, 3, 4, 5, 6, 7]
+    assert torch.equal(found_tokens.cpu()[sound], tokens[sound])
+    assert torch.equal(found_scores.cpu()[sound], scores[sound])
+
+
+def test_top_says_where_it_gives_up() -> None:
+    logits = torch.randn(1, 49152)
+    logits[0].view(-1, 512)[:, :40] += 50
+    tokens, scores = torch.zeros(1, 256, dtype=torch.int32).cuda(), torch.zeros(1, 256).cuda()
+    OPS.decode_top(logits.cuda(), scores, tokens)
+    assert tokens[0, 0].item() == -2
