@@ -109,8 +109,8 @@ DecodeRow DevicePass::row_of(const Segment& segment, std::int64_t token, std::in
           .slot = 0};
 }
 
-/// Whether the segment goes through the last layers before the host knows if this recursion is its last one: what
-/// they leave of those that go on is overwritten, and waiting for the router takes longer than a few rows.
+/// Whether the segment goes through the last layers before the host knows if this recursion is its last:
+/// what they leave of those that go on is overwritten, and waiting for the router takes longer than that.
 bool DevicePass::may_end(const Segment& segment) const {
   if (segment.recursion_ + 1 == decoder_.stages_.recursions) return true;
   return decoder_.model_.router.kind != DecodeRouter::kNone && segment.count() == 1 && segment.enough_ > 0;
@@ -179,7 +179,7 @@ void DevicePass::find_best(Ending& ending) {
   for (ending.fetched = 0;;) {
     const std::size_t rows = std::min(ending.few.size() - ending.fetched, kScoredRows);
     wanted_.clear();
-    for (const Wish& wish : std::span(ending.few).subspan(ending.fetched, rows)) wanted_.push_back(wish.first);
+    for (std::size_t i = 0; i < rows; ++i) wanted_.push_back(ending.few[ending.fetched + i].first);
     decoder_.layers_.find_best(wanted_, static_cast<std::int64_t>(ending.most));
     if (ending.fetched + rows == ending.few.size()) return;
     fetch_best(ending, rows);

@@ -67,7 +67,7 @@ def test_paged_attention(size: int, heads: int, kv_heads: int, splits: int, dtyp
     )
     order, angles = torch.randperm(pages), torch.randn(300, size)
     pool = torch.randn(pages, slots, kv_heads, 2, PAGE, size).to(dtype)
-    values = pool[:, :, :, 1].flatten(-2).unflatten(-1, (size, PAGE))  # beside each other's entries
+    values = pool[:, :, :, 1].view(pages, slots, kv_heads, size, PAGE)  # beside each other's entries
     for row, count in enumerate(VISIBLE):  # what is behind the last entry may be anything
         for entry in range(count, -(-count // PAGE) * PAGE):
             page = order[first[row] + entry // PAGE]
