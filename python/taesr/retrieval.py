@@ -20,7 +20,7 @@ import numpy as np
 import numpy.typing as npt
 
 from taesr._native import core
-from taesr.encoder import clean_text
+from taesr.encoder import Encoder, clean_text
 from taesr.errors import FormatError, InvalidArgument, IoError
 from taesr.searching import Fusion, SearchOptions
 
@@ -37,6 +37,7 @@ _CUT = 10
 _RRF_K = 60
 _CANDIDATES = 100  # of each head, as in a search
 _FORMAT = "taesr-fusion"
+_OF_MODEL = "fusion.json"  # beside a model, of the collection's heads that its weights name
 
 
 @dataclasses.dataclass(frozen=True)
@@ -146,6 +147,15 @@ class FusionWeights:
             dict(stored.get("quality", {})),
             int(stored.get("queries", 0)),
         )
+
+
+def weights_of_model(encoder: Encoder) -> FusionWeights | None:
+    """Weights that come with a model, in the file fusion.json in its folder; None where there are none.
+
+    They are for collections that have the heads which they name, no more and no less.
+    """
+    path = encoder.source / _OF_MODEL
+    return FusionWeights.load(path) if path.exists() else None
 
 
 def _is_weight(value: Any) -> bool:
@@ -362,4 +372,12 @@ def _case(rows: _Rows, judged: Mapping[str, int], query: str) -> _Case:
     )
 
 
-__all__ = ["Fused", "FusionWeights", "SearchOptions", "cross_fit", "fit_fusion", "fuse"]
+__all__ = [
+    "Fused",
+    "FusionWeights",
+    "SearchOptions",
+    "cross_fit",
+    "fit_fusion",
+    "fuse",
+    "weights_of_model",
+]

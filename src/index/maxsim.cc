@@ -127,10 +127,10 @@ IdList TokenIndex::candidates(const Matrix& query, std::size_t count, std::size_
   }
   const InnerProduct inner_product = best_inner_product();
   const Matrix& centroids = codec_.centroids();
-  probes = std::min(probes, centroids.rows);
+  probes = std::clamp<std::size_t>(probes, 1, centroids.rows);
   std::vector<float> products(centroids.rows);
   std::vector<std::uint32_t> order(centroids.rows);
-  std::vector<float> sums(ids_.size());        // by slot, above what a miss of all tokens would get
+  std::vector<float> sums(ids_.size());        // by slot, above what a miss of all tokens gets
   std::vector<std::uint32_t> seen(ids_.size());  // the last query token, from 1, that reached the slot
   for (std::size_t i = 0; i < query.rows; ++i) {
     for (std::size_t c = 0; c < centroids.rows; ++c)
@@ -138,11 +138,13 @@ IdList TokenIndex::candidates(const Matrix& query, std::size_t count, std::size_
     std::iota(order.begin(), order.end(), 0);
     const auto nearer = [&](std::uint32_t a, std::uint32_t b) { return products[a] > products[b]; };
     std::partial_sort(order.begin(), order.begin() + static_cast<std::ptrdiff_t>(probes), order.end(), nearer);
+    // What no probe reaches is no nearer than the farthest of them (Lee et al. 2023, arXiv 2304.01982).
+    const float missed = products[order[probes - 1]];
     for (std::size_t p = 0; p < probes && !slots_of_.empty(); ++p) {  // nearest first: the first hit is the best
       for (const std::uint32_t slot : slots_of_[order[p]]) {
         if (seen[slot] == i + 1) continue;
         seen[slot] = static_cast<std::uint32_t>(i + 1);
-        sums[slot] += products[order[p]] + 1;  // a miss counts as -1
+        sums[slot] += products[order[p]] - missed;
       }
     }
   }

@@ -14,9 +14,14 @@ from taesr.answer.generator import Generator, StreamingGenerator, create_generat
 from taesr.answer.language_model import Drafting
 from taesr.answer.types import Answer, AnswerOptions
 from taesr.errors import Error, InvalidArgument
+from taesr.retrieval import weights_of_model
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+    from pathlib import Path
+
     from taesr.collection import Collection, SearchResult
+    from taesr.retrieval import FusionWeights
 
 MAX_QUESTION = 8000  # characters
 POOL = 24  # hits retrieved for one question; beside those read, they show which words are rare
@@ -94,6 +99,7 @@ class SupportBot:
         self.generator = generator or create_generator("extractive")
         self.options = options or AnswerOptions()
         self.confidence = confidence or default_model()
+        self._of_model = weights_of_model(collection.encoder)
 
     def ask(self, question: str) -> Answer:
         """Answers `question`, or says that it is not sure and names the closest sources.
@@ -112,17 +118,29 @@ class SupportBot:
         """
         return AnswerStream(self._run(_checked(question)))
 
-    def _run(self, question: str) -> Answering:
-        begin = time.perf_counter()
+    def search(self, question: str, k: int) -> "SearchResult":
+        """The search that an answer begins with."""
         options = self.options
-        result = self.collection.search(
+        return self.collection.search(
             question,
-            k=max(POOL, options.k),
+            k=k,
             mode=options.mode,
             depth=options.depth,
             dim=options.dim,
             filter=dict(options.filter) if options.filter else None,
+            weights=self._weights(),
         )
+
+    def _weights(self) -> "Mapping[str, float] | FusionWeights | str | Path | None":
+        if self.options.weights is not None or self._of_model is None:
+            return self.options.weights
+        heads = set(self.collection.heads)  # asked each time: heads may be added
+        return self._of_model if heads == set(self._of_model.weights) else None
+
+    def _run(self, question: str) -> Answering:
+        begin = time.perf_counter()
+        options = self.options
+        result = self.search(question, max(POOL, options.k))
         searched = time.perf_counter()
         evidence = read(question, result.hits, self.collection.encoder, k=options.k)
         was_read = time.perf_counter()

@@ -31,7 +31,8 @@ def features(hits: Sequence["Hit"], evidence: Evidence) -> dict[str, float]:
     # Keyword search brings no cosines of passages; the best sentence's is the nearest thing to them.
     top = cosines[0] if cosines else evidence.best_cosine
     others = cosines[1:] or [top]
-    ranks = [max(hit.ranks.values()) for hit in hits if len(hit.ranks) > 1]
+    both = [[hit.ranks[head] for head in ("dense", "keyword") if head in hit.ranks] for hit in hits]
+    ranks = [max(pair) for pair in both if len(pair) == 2]
     return {
         "top_cosine": top,
         "margin": top - sum(others) / len(others),

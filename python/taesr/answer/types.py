@@ -2,9 +2,13 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any, Literal
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
 
 from taesr.errors import InvalidArgument
+
+if TYPE_CHECKING:
+    from taesr.retrieval import FusionWeights
 
 Mode = Literal["hybrid", "dense", "keyword"]
 StatementKind = Literal["sentence", "step", "item", "code"]
@@ -144,6 +148,10 @@ class AnswerOptions:
         Matryoshka dimension of the dense search; None for all.
     filter
         Only documents whose metadata has these keys with these values.
+    weights
+        Of the heads in a hybrid search, as `Collection.search` takes them. None for those that come with
+        the model (`taesr.retrieval.weights_of_model`) where the collection has their heads, else for
+        reciprocal rank fusion.
     min_confidence
         Below this probability the answer is "I'm not sure", 0 to 1.
     max_statements
@@ -158,6 +166,7 @@ class AnswerOptions:
     depth: str | int = "auto"
     dim: int | None = None
     filter: Mapping[str, str] | None = field(default=None, hash=False)
+    weights: "Mapping[str, float] | FusionWeights | str | Path | None" = field(default=None, hash=False)
     min_confidence: float = 0.4
     max_statements: int = 3
     max_sources: int = 3

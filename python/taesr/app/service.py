@@ -146,9 +146,7 @@ class Service:
                     stream.close()
                     return _STOPPED
             answer = stream.answer
-            hits = self.collection.search(
-                question, k=settings.k, mode=settings.mode, depth=settings.depth
-            ).hits
+            hits = bot.search(question, settings.k).hits
         except Error as error:
             return Reply(None, error=str(error))
         return Reply(answer, hits)

@@ -186,6 +186,25 @@ TEST(TokenIndex, CandidatesHoldTheBestTexts) {
   EXPECT_GE(kept, 9U);
 }
 
+TEST(TokenIndex, AMissCostsACandidateNoMoreThanItsFarthestProbe) {
+  constexpr std::size_t kAxes = 8;
+  const auto along = [](std::size_t axis) {
+    std::vector<float> row(kAxes);
+    row[axis] = 1;
+    return row;
+  };
+  std::vector<std::vector<float>> sample;
+  for (std::size_t i = 0; i < 64; ++i) sample.push_back(along(i % kAxes));
+  TokenIndex index(TokenCodec::fit(to_matrix(sample, kAxes), {.centroids = kAxes}));
+  index.append(1, to_matrix({along(0), along(3)}, kAxes));  // has the first token, and nearly the others
+  index.append(2, to_matrix({along(1)}, kAxes));            // has what is a little nearer to the others
+  const std::vector<float> other = {0, 0.6F, 0.58F, 0.55F, 0, 0, 0, 0};
+  const Matrix query = to_matrix({along(0), other, other}, kAxes);
+  EXPECT_EQ(index.score(query, {1, 2}).front().chunk, 1);
+  EXPECT_EQ(index.candidates(query, 1, 2), IdList{1});
+  EXPECT_EQ(index.candidates(query, 2, 0).size(), 2u);  // one probe at least
+}
+
 TEST(TokenIndex, AFilterAndDeletionsLeaveOutWhatTheySay) {
   Corpus corpus(100);
   const IdList gone = {id_of(1), id_of(50), 3, 999999};

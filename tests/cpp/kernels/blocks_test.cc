@@ -4,6 +4,7 @@
 
 #include <cmath>
 #include <cstring>
+#include <limits>
 #include <random>
 #include <vector>
 
@@ -148,6 +149,42 @@ TEST(Blocks, IntegersOfInputsAreTheNearestAndTheSameWithAllInstructions) {
   }
   EXPECT_EQ(expected.integers[0], 0);
   EXPECT_EQ(expected.integers[40], -127);
+}
+
+TEST(Blocks, OneValueThatIsNotFiniteMakesItsBlocksScaleNoNumberAndNoIntegerOverflows) {
+  constexpr float kInfinity = std::numeric_limits<float>::infinity();
+  std::mt19937 random(12);
+  for (const float wrong : {std::nanf(""), -std::nanf(""), kInfinity, -kInfinity}) {
+    for (const std::size_t at : {0U, 7U, 15U, 16U, 31U}) {
+      Rows rows(1, 96, random);
+      rows.values[32 + at] = wrong;
+      for (const Instructions instructions : kAll) {
+        if (!available(instructions)) continue;
+        rows.quantise_with(instructions);
+        EXPECT_TRUE(std::isfinite(rows.scales[0]));
+        EXPECT_TRUE(std::isnan(rows.scales[1])) << wrong << " at " << at;
+        EXPECT_TRUE(std::isfinite(rows.scales[2]));
+        EXPECT_EQ(std::vector<std::int8_t>(&rows.integers[32], &rows.integers[64]), std::vector<std::int8_t>(32));
+        EXPECT_EQ(rows.sums[1], 0);
+      }
+    }
+  }
+}
+
+TEST(Blocks, TheSmallestNumbersBecomeZerosAndTheLargestStayApart) {
+  std::mt19937 random(13);
+  Rows rows(1, 64, random);
+  for (std::size_t i = 0; i < 32; ++i) rows.values[i] = i % 2 == 0 ? 1e-39F : -1e-44F;
+  for (std::size_t i = 32; i < 64; ++i) rows.values[i] = i % 2 == 0 ? 3e38F : -1e38F;
+  for (const Instructions instructions : kAll) {
+    if (!available(instructions)) continue;
+    rows.quantise_with(instructions);
+    EXPECT_EQ(std::vector<std::int8_t>(&rows.integers[0], &rows.integers[32]), std::vector<std::int8_t>(32));
+    EXPECT_EQ(rows.sums[0], 0);
+    EXPECT_EQ(rows.integers[32], 127);
+    EXPECT_EQ(rows.integers[33], -42);
+    EXPECT_EQ(rows.sums[1], 16 * (127 - 42));
+  }
 }
 
 TEST(Blocks, RowsReadBackAreThoseOfTheFile) {

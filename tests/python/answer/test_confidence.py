@@ -5,7 +5,9 @@ import math
 import pytest
 
 from taesr.answer import ConfidenceModel
-from taesr.answer.confidence import FEATURES, default_model
+from taesr.answer.confidence import FEATURES, default_model, features
+from taesr.answer.evidence import Evidence
+from taesr.hits import Hit
 
 
 def test_the_stored_model_has_every_feature_and_says_how_it_was_fitted() -> None:
@@ -34,3 +36,16 @@ def test_extreme_values_stay_probabilities() -> None:
     model = ConfidenceModel(0.0, dict.fromkeys(FEATURES, 1000000.0))
     assert 0 <= model.probability(dict.fromkeys(FEATURES, 1000000.0)) <= 1
     assert 0 <= model.probability(dict.fromkeys(FEATURES, -1000000.0)) <= 1
+
+
+def hit(**ranks: int) -> Hit:
+    scores = {head: 1.0 / rank for head, rank in ranks.items()}
+    return Hit("d", "", "", {}, "", "text", 0, 4, 1.0, ranks, scores, 1)
+
+
+def test_agreement_is_that_of_the_dense_and_the_keyword_head_whatever_other_heads_there_are() -> None:
+    evidence = Evidence((), {}, 0.5, 0.5, 0.5, 0.5)
+    hits = [hit(dense=2, keyword=4, late=9, sparse=8), hit(late=1, sparse=1), hit(dense=1, late=1)]
+    assert features(hits, evidence)["agreement"] == 1 / 4
+    assert features(hits[1:], evidence)["agreement"] == 0
+    assert features([hit(dense=2, keyword=4)], evidence)["agreement"] == 1 / 4

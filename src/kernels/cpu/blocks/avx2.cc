@@ -209,27 +209,30 @@ void multiply_any(const Inputs& x, std::int64_t rows, const PackedMatrix& matrix
 
 TAESR_AVX2 void quantise_avx2(const float* values, std::int64_t blocks, std::int8_t* integers, float* scales,
                               std::int32_t* sums) {
-  const __m256 magnitude = _mm256_castsi256_ps(_mm256_set1_epi32(0x7fffffff));
+  const __m256i without_sign = _mm256_set1_epi32(0x7fffffff);
   for (std::int64_t block = 0; block < blocks; ++block, values += kBlock, integers += kBlock) {
-    __m256 most = _mm256_setzero_ps();
+    __m256i magnitudes = _mm256_setzero_si256();
     for (int i = 0; i < kBlock; i += kLanes) {
-      most = _mm256_max_ps(most, _mm256_and_ps(_mm256_loadu_ps(values + i), magnitude));
+      const __m256i bits = _mm256_castps_si256(_mm256_loadu_ps(values + i));
+      magnitudes = _mm256_max_epi32(magnitudes, _mm256_and_si256(bits, without_sign));
     }
-    alignas(32) float lanes[kLanes];
-    _mm256_store_ps(lanes, most);
-    const float largest = *std::max_element(lanes, lanes + kLanes);
-    const __m256 inverse = _mm256_set1_ps(largest > 0 ? 127.0F / largest : 0.0F);
+    alignas(32) std::int32_t parts[kLanes];
+    _mm256_store_si256(reinterpret_cast<__m256i*>(parts), magnitudes);
+    const BlockGrid grid(*std::max_element(parts, parts + kLanes));
+    // Lanes that hold no number have no integer.
+    const __m256i kept = _mm256_set1_epi32(grid.finite ? -1 : 0);
+    const __m256 inverse = _mm256_set1_ps(grid.inverse);
     __m256i total = _mm256_setzero_si256();
     for (int i = 0; i < kBlock; i += kLanes) {
-      const __m256i rounded = _mm256_cvtps_epi32(_mm256_mul_ps(_mm256_loadu_ps(values + i), inverse));
+      const __m256 scaled = _mm256_mul_ps(_mm256_loadu_ps(values + i), inverse);
+      const __m256i rounded = _mm256_and_si256(_mm256_cvtps_epi32(scaled), kept);
       total = _mm256_add_epi32(total, rounded);
       const __m128i words =
           _mm_packs_epi32(_mm256_castsi256_si128(rounded), _mm256_extracti128_si256(rounded, 1));
       _mm_storel_epi64(reinterpret_cast<__m128i*>(integers + i), _mm_packs_epi16(words, words));
     }
-    alignas(32) std::int32_t parts[kLanes];
     _mm256_store_si256(reinterpret_cast<__m256i*>(parts), total);
-    scales[block] = largest / 127.0F;
+    scales[block] = grid.scale;
     sums[block] = 0;
     for (const std::int32_t part : parts) sums[block] += part;
   }

@@ -171,13 +171,17 @@ TAESR_AVX512 void quantise_avx512(const float* values, std::int64_t blocks, std:
   for (std::int64_t block = 0; block < blocks; ++block, values += kBlock, integers += kBlock) {
     const __m512 first = _mm512_loadu_ps(values);
     const __m512 second = _mm512_loadu_ps(values + kLanes);
-    const float largest = _mm512_reduce_max_ps(_mm512_max_ps(_mm512_abs_ps(first), _mm512_abs_ps(second)));
-    const __m512 inverse = _mm512_set1_ps(largest > 0 ? 127.0F / largest : 0.0F);
-    const __m512i low = _mm512_cvtps_epi32(_mm512_mul_ps(first, inverse));
-    const __m512i high = _mm512_cvtps_epi32(_mm512_mul_ps(second, inverse));
+    const __m512i magnitudes = _mm512_max_epi32(_mm512_castps_si512(_mm512_abs_ps(first)),
+                                                _mm512_castps_si512(_mm512_abs_ps(second)));
+    const BlockGrid grid(_mm512_reduce_max_epi32(magnitudes));
+    // Lanes that hold no number have no integer.
+    const __mmask16 lanes = grid.finite ? 0xffff : 0;
+    const __m512 inverse = _mm512_set1_ps(grid.inverse);
+    const __m512i low = _mm512_maskz_cvtps_epi32(lanes, _mm512_mul_ps(first, inverse));
+    const __m512i high = _mm512_maskz_cvtps_epi32(lanes, _mm512_mul_ps(second, inverse));
     _mm_storeu_si128(reinterpret_cast<__m128i*>(integers), _mm512_cvtsepi32_epi8(low));
     _mm_storeu_si128(reinterpret_cast<__m128i*>(integers + kLanes), _mm512_cvtsepi32_epi8(high));
-    scales[block] = largest / 127.0F;
+    scales[block] = grid.scale;
     sums[block] = _mm512_reduce_add_epi32(_mm512_add_epi32(low, high));
   }
 }

@@ -1,7 +1,7 @@
 #include "kernels/cpu/blocks/product.h"
 
 #include <algorithm>
-#include <cmath>
+#include <bit>
 #include <cstring>
 
 #if defined(__x86_64__)
@@ -21,14 +21,15 @@ float round(float value) {
 void quantise_portable(const float* values, std::int64_t blocks, std::int8_t* integers, float* scales,
                        std::int32_t* sums) {
   for (std::int64_t block = 0; block < blocks; ++block, values += kBlock, integers += kBlock) {
-    float largest = 0;
-    for (std::int64_t i = 0; i < kBlock; ++i) largest = std::max(largest, std::abs(values[i]));
-    const float inverse = largest > 0 ? 127.0F / largest : 0.0F;
-    scales[block] = largest / 127.0F;
+    std::int32_t magnitude = 0;
+    for (std::int64_t i = 0; i < kBlock; ++i) {
+      magnitude = std::max(magnitude, std::bit_cast<std::int32_t>(values[i]) & 0x7fffffff);
+    }
+    const BlockGrid grid(magnitude);
+    scales[block] = grid.scale;
     sums[block] = 0;
     for (std::int64_t i = 0; i < kBlock; ++i) {
-      // In this order the limits replace what is not a number, which has no integer.
-      integers[i] = static_cast<std::int8_t>(std::max(-127.0F, std::min(127.0F, round(values[i] * inverse))));
+      integers[i] = grid.finite ? static_cast<std::int8_t>(round(values[i] * grid.inverse)) : std::int8_t{0};
       sums[block] += integers[i];
     }
   }

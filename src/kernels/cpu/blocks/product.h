@@ -1,6 +1,9 @@
 #pragma once
 
+#include <bit>
+#include <cmath>
 #include <cstdint>
+#include <limits>
 
 #include "kernels/cpu/blocks/packed_matrix.h"
 #include "kernels/cpu/int8/linear.h"
@@ -23,7 +26,25 @@ struct Inputs {
   }
 };
 
-/// Blocks of values to integers, each block on a grid of its own. All processors find the same ones.
+/// The grid of a block of values, from the one of largest magnitude.
+struct BlockGrid {
+  /// `magnitude` are its bits without the sign: as integers they order numbers by size, infinity above them and
+  /// what is not a number above that, so that neither gets lost.
+  explicit BlockGrid(std::int32_t magnitude) {
+    constexpr float kSmallest = 1e-36F;  // below it 127 times the inverse is infinite
+    const auto largest = std::bit_cast<float>(magnitude);
+    finite = std::isfinite(largest);
+    scale = finite ? largest / 127.0F : std::numeric_limits<float>::quiet_NaN();
+    inverse = finite && largest > kSmallest ? 127.0F / largest : 0.0F;
+  }
+
+  bool finite;
+  float scale;
+  float inverse;  // 0: all integers are 0
+};
+
+/// Blocks of values to integers, each block on a grid of its own. All processors find the same ones. A block
+/// with a value that is not finite has zeros, and no number as its scale: so have its products.
 void quantise(Instructions instructions, const float* values, std::int64_t blocks, std::int8_t* integers,
               float* scales, std::int32_t* sums);
 
