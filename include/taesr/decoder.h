@@ -50,6 +50,9 @@ struct SaveDecoderOptions {
   /// A GGUF file whose tokenizer and chat template the new one gets; empty: the file that the decoder was
   /// loaded from, if it is one.
   std::filesystem::path tokenizer = {};
+  /// Matrices that are rounded already, by their names as in Decoder::weights: blocks of `precision`, of all
+  /// rows, as ggml has them. They are written as they are.
+  std::map<std::string, std::span<const std::byte>> blocks = {};
 };
 
 struct ChatMessage {
@@ -157,7 +160,8 @@ class TAESR_API Decoder {
 
   /// Writes a GGUF file of architecture "llama", which other engines read too unless layers are shared.
   /// Blocks of 32 values are rounded as ggml does. Throws IoError, FormatError for a tokenizer that cannot be
-  /// read, and InvalidArgument for one of another size and for rows that are not whole blocks.
+  /// read, and InvalidArgument for one of another size, for rows that are not whole blocks, and for blocks of
+  /// a matrix that the model does not have, of another size or with a value that is not finite.
   void save(const std::filesystem::path& path, const SaveDecoderOptions& options = {}) const;
 
   /// All weights in float32, by their names in transformers' LlamaForCausalLM; vectors as one row.

@@ -101,6 +101,20 @@ SavedPrecision parse_saved_precision(const std::string& name) {
   throw InvalidArgument("precision is '" + name.substr(0, 60) + "'; allowed: " + allowed);
 }
 
+using BlockArrays = std::map<std::string, py::array_t<std::uint8_t, py::array::c_style>>;
+
+void save(const Decoder& decoder, const std::filesystem::path& path, const std::string& precision,
+          const std::optional<std::filesystem::path>& tokenizer, const BlockArrays& blocks) {
+  SaveDecoderOptions options{.precision = parse_saved_precision(precision),
+                             .tokenizer = tokenizer.value_or(std::filesystem::path())};
+  for (const auto& [name, array] : blocks) {
+    options.blocks[name] =
+        std::as_bytes(std::span(array.data(), static_cast<std::size_t>(array.size())));
+  }
+  const py::gil_scoped_release release;
+  decoder.save(path, options);
+}
+
 /// The next piece, None at the end.
 std::optional<std::string> next_piece(TextStream& stream) {
   const py::gil_scoped_release release;
@@ -194,16 +208,7 @@ void register_decoder(py::module_& module) {
       .def("trace", &trace, py::arg("tokens"))
       .def_property_readonly("config", &Decoder::config)
       .def("weights", &weights)
-      .def(
-          "save",
-          [](const Decoder& self, const std::filesystem::path& path, const std::string& precision,
-             const std::optional<std::filesystem::path>& tokenizer) {
-            const SaveDecoderOptions options{.precision = parse_saved_precision(precision),
-                                             .tokenizer = tokenizer.value_or(std::filesystem::path())};
-            const py::gil_scoped_release release;
-            self.save(path, options);
-          },
-          py::arg("path"), py::arg("precision"), py::arg("tokenizer"))
+      .def("save", &save, py::arg("path"), py::arg("precision"), py::arg("tokenizer"), py::arg("blocks"))
       .def_property_readonly("weight_bytes", &Decoder::weight_bytes);
 }
 

@@ -282,6 +282,7 @@ class Decoder:
         *,
         precision: SavedPrecision = "q8_0",
         tokenizer: str | Path | None = None,
+        blocks: Mapping[str, npt.NDArray[np.uint8]] | None = None,
     ) -> None:
         """Write a GGUF file, which other engines read too unless layers are shared.
 
@@ -294,13 +295,19 @@ class Decoder:
         tokenizer
             A GGUF file whose tokenizer and chat template the new one gets; by default the file that the
             decoder was loaded from, if it is one.
+        blocks
+            Matrices that are rounded already, by their names in `weights`: all rows' blocks as ggml has
+            them in `precision`. They are written as they are; `taesr.training.decoder.quantise_decoder`
+            makes such ones.
 
         Raises
         ------
         IoError, FormatError, InvalidArgument
-            The last for a tokenizer of another size, and for rows that are not whole blocks of 32 values.
+            The last for a tokenizer of another size, for rows that are not whole blocks of 32 values, and for
+            `blocks` that do not fit the model.
         """
-        self.native.save(Path(path), precision, None if tokenizer is None else Path(tokenizer))
+        source = None if tokenizer is None else Path(tokenizer)
+        self.native.save(Path(path), precision, source, dict(blocks or {}))
 
     def weights(self) -> dict[str, npt.NDArray[np.float32]]:
         """All weights in float32, by their names in transformers' LlamaForCausalLM."""

@@ -77,6 +77,19 @@ void GgufWriter::copy(const std::string& key, const GgufValue& value) {
 
 void GgufWriter::add_tensor(const std::string& name, std::int64_t rows, std::int64_t columns, GgmlType type,
                             std::span<const float> values) {
+  add_entry(name, rows, columns, type);
+  quantise(type, values, data_);
+  pad(data_);
+}
+
+void GgufWriter::add_blocks(const std::string& name, std::int64_t rows, std::int64_t columns, GgmlType type,
+                            std::span<const std::byte> blocks) {
+  add_entry(name, rows, columns, type);
+  data_.append(reinterpret_cast<const char*>(blocks.data()), blocks.size());
+  pad(data_);
+}
+
+void GgufWriter::add_entry(const std::string& name, std::int64_t rows, std::int64_t columns, GgmlType type) {
   if (columns % static_cast<std::int64_t>(values_per_block(type)) != 0) {
     throw InvalidArgument("tensor '" + name + "' has rows of " + std::to_string(columns) + " values; " +
                           name_of(type) + " needs a multiple of " + std::to_string(values_per_block(type)) +
@@ -86,8 +99,6 @@ void GgufWriter::add_tensor(const std::string& name, std::int64_t rows, std::int
   if (rows > 0) entries_ += raw<std::uint64_t>(rows);
   entries_ += raw(static_cast<std::uint32_t>(type)) + raw<std::uint64_t>(data_.size());
   ++entry_count_;
-  quantise(type, values, data_);
-  pad(data_);
 }
 
 void GgufWriter::write(const std::filesystem::path& path) const {

@@ -24,11 +24,16 @@ class GgufWriter {
   /// whole blocks of the type.
   void add_tensor(const std::string& name, std::int64_t rows, std::int64_t columns, GgmlType type,
                   std::span<const float> values);
+  /// Blocks as they are in the file, of all rows. Throws InvalidArgument as above.
+  void add_blocks(const std::string& name, std::int64_t rows, std::int64_t columns, GgmlType type,
+                  std::span<const std::byte> blocks);
 
   /// Replaces `path` by the whole file or leaves it untouched. Throws IoError.
   void write(const std::filesystem::path& path) const;
 
  private:
+  void add_entry(const std::string& name, std::int64_t rows, std::int64_t columns, GgmlType type);
+
   std::string pairs_;
   std::string entries_;
   std::string data_;

@@ -162,7 +162,7 @@ void Decoder::save(const std::filesystem::path& path, const SaveDecoderOptions& 
   std::optional<GgufFile> tokenizer;
   if (!from.empty()) tokenizer.emplace(from);
   save_gguf(model_->config, *model_->weights, kTypes[static_cast<std::size_t>(options.precision)],
-            tokenizer ? &*tokenizer : nullptr, path);
+            options.blocks, tokenizer ? &*tokenizer : nullptr, path);
 }
 
 std::map<std::string, Matrix> Decoder::weights() const {

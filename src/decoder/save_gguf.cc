@@ -1,3 +1,5 @@
+#include <algorithm>
+#include <cmath>
 #include <cstring>
 
 #include "checkpoint/gguf_writer.h"
@@ -45,60 +47,116 @@ void add_tokenizer(const DecoderConfig& config, const GgufFile& file, GgufWriter
   }
 }
 
+using Blocks = std::map<std::string, std::span<const std::byte>>;
+using Name = const char* WeightNames::*;
+
+/// Row of ours that a file has at `row`, where each head's two rotary halves alternate; head_dim 0: the same.
+std::int64_t source_row(std::int64_t row, std::int64_t head_dim) {
+  if (head_dim == 0) return row;
+  const std::int64_t in_head = row % head_dim;
+  return row - in_head + in_head / 2 + in_head % 2 * (head_dim / 2);
+}
+
+void check_blocks(const std::string& name, const blocks::PackedMatrix& matrix, GgmlType type,
+                  std::span<const std::byte> given) {
+  const std::size_t count = static_cast<std::size_t>(matrix.out * matrix.in) / values_per_block(type);
+  if (given.size() != count * bytes_per_block(type)) {
+    throw InvalidArgument("blocks of '" + name + "' have " + std::to_string(given.size()) + " bytes; [" +
+                          std::to_string(matrix.out) + ", " + std::to_string(matrix.in) + "] in " +
+                          name_of(type) + " takes " + std::to_string(count * bytes_per_block(type)));
+  }
+  std::vector<float> values(count * values_per_block(type));
+  dequantise(type, given, values);
+  if (!std::ranges::all_of(values, [](float value) { return std::isfinite(value); })) {
+    throw InvalidArgument("blocks of '" + name + "' hold a value that is not finite");
+  }
+}
+
 /// Writes the weights under their names in GGUF files.
 class WeightWriter {
  public:
-  WeightWriter(GgmlType type, GgufWriter& writer) : type_(type), writer_(writer) {}
+  WeightWriter(GgmlType type, const Blocks& blocks, GgufWriter& writer)
+      : type_(type), blocks_(blocks), writer_(writer) {}
 
-  void add(const std::string& name, const std::vector<float>& values, std::int64_t rows = 0) {
-    if (values.empty()) return;
-    const auto size = static_cast<std::int64_t>(values.size());
-    writer_.add_tensor(name, rows, rows == 0 ? size : size / rows, GgmlType::kF32, values);
+  /// Names of this layer's weights come next.
+  void begin_layer(std::size_t layer) {
+    file_prefix_ = kGgufNames.layer + std::to_string(layer) + ".";
+    our_prefix_ = kLlamaNames.layer + std::to_string(layer) + ".";
   }
 
-  /// With `head_dim` each head's two rotary halves alternate in the file.
-  void add(const std::string& name, const blocks::PackedMatrix& matrix, std::int64_t head_dim = 0) {
+  void add(Name name, const std::vector<float>& values, std::int64_t rows = 0) {
+    if (values.empty()) return;
+    const auto size = static_cast<std::int64_t>(values.size());
+    writer_.add_tensor(in_file(name), rows, rows == 0 ? size : size / rows, GgmlType::kF32, values);
+  }
+
+  void add(Name name, const blocks::PackedMatrix& matrix, std::int64_t head_dim = 0) {
+    if (const auto given = blocks_.extract(our_prefix_ + kLlamaNames.*name)) {
+      check_blocks(given.key(), matrix, type_, given.mapped());
+      return add_blocks(name, matrix, head_dim, given.mapped());
+    }
     std::vector<float> values(static_cast<std::size_t>(matrix.out * matrix.in));
     for (std::int64_t row = 0; row < matrix.out; ++row) {
-      const std::int64_t in_head = head_dim == 0 ? 0 : row % head_dim;
-      const std::int64_t source = row - in_head + in_head / 2 + in_head % 2 * (head_dim / 2);
-      matrix.read_row(source, values.data() + row * matrix.in);
+      matrix.read_row(source_row(row, head_dim), values.data() + row * matrix.in);
     }
-    writer_.add_tensor(name, matrix.out, matrix.in, type_, values);
+    writer_.add_tensor(in_file(name), matrix.out, matrix.in, type_, values);
+  }
+
+  /// Throws InvalidArgument for blocks that were given and belong to no matrix.
+  void refuse_unknown() const {
+    if (blocks_.empty()) return;
+    throw InvalidArgument("blocks of '" + blocks_.begin()->first.substr(0, 100) +
+                          "' are of no matrix of this model");
   }
 
  private:
+  [[nodiscard]] std::string in_file(Name name) const { return file_prefix_ + kGgufNames.*name; }
+
+  void add_blocks(Name name, const blocks::PackedMatrix& matrix, std::int64_t head_dim,
+                  std::span<const std::byte> given) {
+    const std::size_t size = given.size() / static_cast<std::size_t>(matrix.out);
+    std::vector<std::byte> rows(given.size());
+    for (std::int64_t row = 0; row < matrix.out; ++row) {
+      std::memcpy(rows.data() + static_cast<std::size_t>(row) * size,
+                  given.data() + static_cast<std::size_t>(source_row(row, head_dim)) * size, size);
+    }
+    writer_.add_blocks(in_file(name), matrix.out, matrix.in, type_, rows);
+  }
+
   GgmlType type_;
+  Blocks blocks_;  // those that are not written yet
   GgufWriter& writer_;
+  std::string file_prefix_;
+  std::string our_prefix_;
 };
 
 }  // namespace
 
 void save_gguf(const DecoderConfig& config, const DecoderWeights& weights, GgmlType type,
-               const GgufFile* tokenizer, const std::filesystem::path& path) {
+               const Blocks& blocks, const GgufFile* tokenizer, const std::filesystem::path& path) {
   GgufWriter file;
   add_config(config, file);
   if (tokenizer != nullptr) add_tokenizer(config, *tokenizer, file);
-  WeightWriter writer(type, file);
-  const WeightNames& names = kGgufNames;
-  writer.add(names.token, weights.token);
-  writer.add(names.final_norm, weights.final_norm);
-  if (weights.head) writer.add(names.head, *weights.head);
-  writer.add(names.router, weights.routers, config.recursions);
-  writer.add(names.router_bias, weights.router_bias);
+  WeightWriter writer(type, blocks, file);
+  writer.add(&WeightNames::token, weights.token);
+  writer.add(&WeightNames::final_norm, weights.final_norm);
+  if (weights.head) writer.add(&WeightNames::head, *weights.head);
+  writer.add(&WeightNames::router, weights.routers, config.recursions);
+  writer.add(&WeightNames::router_bias, weights.router_bias);
   for (std::size_t i = 0; i < weights.layers.size(); ++i) {
     const DecoderLayer& layer = weights.layers[i];
-    const std::string prefix = names.layer + std::to_string(i) + ".";
-    writer.add(prefix + names.attention_norm, layer.attention_norm);
-    writer.add(prefix + names.query, layer.query, config.head_dim);
-    writer.add(prefix + names.key, layer.key, config.head_dim);
-    writer.add(prefix + names.value, layer.value);
-    writer.add(prefix + names.output, layer.output);
-    writer.add(prefix + names.mlp_norm, layer.mlp_norm);
-    writer.add(prefix + names.gate, layer.gate);
-    writer.add(prefix + names.up, layer.up);
-    writer.add(prefix + names.down, layer.down);
+    writer.begin_layer(i);
+    writer.add(&WeightNames::attention_norm, layer.attention_norm);
+    writer.add(&WeightNames::query, layer.query, config.head_dim);
+    writer.add(&WeightNames::key, layer.key, config.head_dim);
+    writer.add(&WeightNames::value, layer.value);
+    writer.add(&WeightNames::output, layer.output);
+    writer.add(&WeightNames::mlp_norm, layer.mlp_norm);
+    writer.add(&WeightNames::gate, layer.gate);
+    writer.add(&WeightNames::up, layer.up);
+    writer.add(&WeightNames::down, layer.down);
   }
+  writer.refuse_unknown();
   file.write(path);
 }
 

@@ -2,8 +2,9 @@
 
 #include <filesystem>
 #include <map>
-#include <string>
 #include <optional>
+#include <span>
+#include <string>
 #include <vector>
 
 #include "checkpoint/gguf.h"
@@ -52,8 +53,9 @@ struct DecoderWeights {
 [[nodiscard]] std::map<std::string, Matrix> export_weights(const DecoderConfig& config,
                                                            const DecoderWeights& weights);
 
-/// Decoder::save.
+/// Decoder::save; `blocks` as SaveDecoderOptions has them.
 void save_gguf(const DecoderConfig& config, const DecoderWeights& weights, GgmlType type,
-               const GgufFile* tokenizer, const std::filesystem::path& path);
+               const std::map<std::string, std::span<const std::byte>>& blocks, const GgufFile* tokenizer,
+               const std::filesystem::path& path);
 
 }  // namespace taesr

@@ -33,7 +33,7 @@ inline std::filesystem::path write_routed_gguf(const TemporaryDirectory& folder,
   save(values, folder / "weights");
   const GgufFile tokenizer(folder / "plain.gguf");
   const DecoderWeights weights = load_decoder_weights(config, WeightPrecision::kStored, folder / "weights");
-  save_gguf(config, weights, wanted.type, &tokenizer, folder / "routed.gguf");
+  save_gguf(config, weights, wanted.type, {}, &tokenizer, folder / "routed.gguf");
   return folder / "routed.gguf";
 }
 

@@ -19,6 +19,7 @@ COMMANDS = [
     "eval",
     "eval-answers",
     "build-answers",
+    "quantise-decoder",
     "info",
     "doctor",
 ]

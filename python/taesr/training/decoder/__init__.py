@@ -4,9 +4,19 @@
 >>> config = DecoderTrainConfig.from_file("configs/decoder.json")  # doctest: +SKIP
 >>> train_decoder(config).model  # doctest: +SKIP
 PosixPath('runs/decoder/model')
+
+What comes out is made small by `quantise_decoder`.
 """
 
 from taesr.training.decoder.config import DecoderTrainConfig
 from taesr.training.decoder.loop import DecoderTrainer, train_decoder
+from taesr.training.decoder.quantise import QuantisedDecoder, QuantiseOptions, quantise_decoder
 
-__all__ = ["DecoderTrainConfig", "DecoderTrainer", "train_decoder"]
+__all__ = [
+    "DecoderTrainConfig",
+    "DecoderTrainer",
+    "QuantiseOptions",
+    "QuantisedDecoder",
+    "quantise_decoder",
+    "train_decoder",
+]

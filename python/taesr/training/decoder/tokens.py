@@ -36,6 +36,7 @@ SPLITS = ("train", "held")
 
 _FORMAT = 1
 _END = "<|endoftext|>"
+END_OF_MESSAGE = "<|im_end|>"
 _GROUP = 64  # documents that a thread tokenises at a time
 
 
@@ -167,9 +168,9 @@ def _build(
     if decoder.config.vocab_size > 1 << 16:
         raise InvalidArgument(f"the tokenizer has {decoder.config.vocab_size} tokens; allowed: up to 65536")
     folder.mkdir(parents=True)
-    end = _only_token(decoder, _END)
+    end = only_token(decoder, _END)
     chat = options.kind == "chat"
-    stop = _only_token(decoder, "<|im_end|>") if chat else end
+    stop = only_token(decoder, END_OF_MESSAGE) if chat else end
     writers = {split: _Writer(folder, split, with_trained=chat) for split in SPLITS}
 
     def encode(group: list[Document]) -> list[tuple[Document, list[int], list[int]]]:
@@ -227,7 +228,8 @@ def _in_order(work: Callable[[A], B], items: Iterable[A], threads: int) -> Itera
             yield waiting.popleft().result()
 
 
-def _only_token(decoder: Decoder, name: str) -> int:
+def only_token(decoder: Decoder, name: str) -> int:
+    """The token of this name. Raises InvalidArgument where the tokenizer has none."""
     tokens = decoder.encode(name, parse_special=True)
     if len(tokens) != 1:
         raise InvalidArgument(f"the tokenizer has no token {name}; use that of a SmolLM2 GGUF file")
