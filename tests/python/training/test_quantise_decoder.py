@@ -42,8 +42,17 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return path
 
 
-def model_of(folder: Path, **fields: Any) -> tuple[Path, RecursiveDecoder]:
+def drawn_decoder(**fields: Any) -> RecursiveDecoder:
+    """Random weights, routers too."""
     decoder = tiny_decoder(**SIZES, **fields)
+    if decoder.config.routing != "none":
+        with torch.no_grad():
+            decoder.get_parameter("model.router.weight").normal_()
+    return decoder
+
+
+def model_of(folder: Path, **fields: Any) -> tuple[Path, RecursiveDecoder]:
+    decoder = drawn_decoder(**fields)
     decoder.save(folder)
     return folder, decoder
 
@@ -264,7 +273,7 @@ def test_moments_are_of_all_recursions_of_the_tokens_that_pass(
     fields: dict[str, Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(core, "cpu_multiplies_bfloat16", lambda: False)  # exact
-    module = tiny_decoder(**SIZES, **fields)
+    module = drawn_decoder(**fields)
     config = module.config
     tokens = torch.randint(3, 259, (1, 50), generator=torch.Generator().manual_seed(1))
     seen: list[tuple[int, torch.Tensor]] = []
