@@ -15,8 +15,8 @@ def register(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") ->
         "quantise-decoder",
         help="write a trained decoder as a small GGUF file",
         description="Rounds the matrices of a decoder's layers to 4 or 8 bits by GPTQ: what one weight "
-        "loses, others make up for as far as they can on texts like the calibration's, so that answers suffer less "
-        "than by rounding each weight to the nearest value.",
+        "loses, others make up for as far as they can on texts like the calibration's, so that answers "
+        "suffer less than by rounding each weight to the nearest value.",
         allow_abbrev=False,
     )
     parser.add_argument(

@@ -158,7 +158,8 @@ def read_blocks(kind: str, rows: npt.NDArray[np.uint8]) -> Array:
         return integers * halves[..., :1]
     packed = rows[..., 2:] if kind == "q4_0" else rows[..., 4:]
     integers = np.concatenate([packed & 15, packed >> 4], -1).astype(np.float64)
-    return (integers - 8) * halves[..., :1] if kind == "q4_0" else integers * halves[..., :1] + halves[..., 1:]
+    scales = halves[..., :1]
+    return (integers - 8) * scales if kind == "q4_0" else integers * scales + halves[..., 1:]
 
 
 @pytest.mark.parametrize("kind", KINDS.values(), ids=KINDS)
@@ -252,7 +253,8 @@ def test_blocks_that_do_not_fit_are_refused_and_leave_no_file(folder: Path, tmp_
 
     refused({name: fits[:-1]}, r"k_proj.weight' have 1279 bytes; \[32, 64\] in Q4_1 takes 1280")
     refused({name: fits}, "Q8_0 takes 2176", "q8_0")
-    refused({name: fits, "model.layers.6.mlp.up_proj.weight": fits}, r"layers.6.mlp.up_proj.weight' are of no")
+    absent = "model.layers.6.mlp.up_proj.weight"
+    refused({name: fits, absent: fits}, r"layers.6.mlp.up_proj.weight' are of no")
     refused({"model.norm.weight": fits}, r"model.norm.weight' are of no matrix of this model")
     infinite = fits.copy()
     infinite[1] = 0x7C
@@ -367,7 +369,7 @@ def test_what_cannot_be_done_is_refused_before_the_work(folder: Path, tmp_path: 
     with pytest.raises(taesr.InvalidArgument, match="has no tokenizer; name a GGUF file"):
         quantise_decoder(path, chats, tmp_path / "m.gguf")
     other, _ = model_of(tmp_path / "other", vocab_size=300)
-    with pytest.raises(taesr.InvalidArgument, match="plain.gguf has 259 tokens; .*other has 300"):
+    with pytest.raises(taesr.InvalidArgument, match=r"plain\.gguf has 259 tokens; .*other has 300"):
         quantise_decoder(other, chats, tmp_path / "m.gguf", tokenizer=model)
     write_gguf(tmp_path / "narrow.gguf", tiny_decoder())
     with pytest.raises(taesr.InvalidArgument, match="intermediate_size is 48; blocks need a multiple of 32"):
