@@ -78,20 +78,21 @@ class RoundedMatrix:
 
     def values(self) -> Tensor:
         """float32 [rows, columns], to the bit those that `Decoder.load` reads."""
-        blocks = self.integers.float().unflatten(1, (-1, BLOCK))
-        return (blocks * self.scales.float()[..., None] + self.offsets.float()[..., None]).flatten(1)
+        blocks = self.integers.float().view(len(self.integers), -1, BLOCK)
+        values: Tensor = blocks * self.scales.float()[..., None] + self.offsets.float()[..., None]
+        return values.flatten(1)
 
     def to_bytes(self) -> npt.NDArray[np.uint8]:
         """The blocks row after row, as ggml has them."""
-        blocks = self.integers.unflatten(1, (-1, BLOCK)).numpy()
-        parts = [_bytes_of(self.scales)]
+        blocks = self.integers.view(len(self.integers), -1, BLOCK).numpy()
+        parts: list[npt.NDArray[np.uint8]] = [_bytes_of(self.scales)]
         if self.kind is Q4_1:
             parts.append(_bytes_of(self.offsets))
         if self.kind is Q8_0:
             parts.append(blocks.view(np.uint8))
         else:  # the low halves of the bytes are the first 16 values, the high ones the last
             whole = (blocks - self.kind.least).astype(np.uint8)
-            parts.append(whole[..., : BLOCK // 2] | whole[..., BLOCK // 2 :] << 4)
+            parts.append(whole[..., : BLOCK // 2] | (whole[..., BLOCK // 2 :] * 16).astype(np.uint8))
         return np.ascontiguousarray(np.concatenate(parts, -1))
 
     def rows(self, begin: int, end: int) -> "RoundedMatrix":

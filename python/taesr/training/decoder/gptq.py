@@ -63,4 +63,5 @@ def _inverse_factor(hessian: Tensor, damping: float) -> Tensor:
     diagonal += damping * diagonal.mean()
     diagonal[diagonal == 0] = 1  # no input at all
     inverse = torch.cholesky_inverse(torch.linalg.cholesky(damped))
-    return torch.linalg.cholesky(inverse, upper=True)
+    factor: Tensor = torch.linalg.cholesky(inverse, upper=True)
+    return factor

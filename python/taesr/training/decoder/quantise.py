@@ -165,7 +165,7 @@ class _Rounding:
     def _rounded(self, names: list[str], hessian: Tensor) -> Iterator[tuple[str, RoundedMatrix]]:
         """Matrices of one input: rows do not depend on each other, so that they are rounded together."""
         kind = KINDS[self._options.precision]
-        matrices = [self._module.get_parameter(f"{name}.weight") for name in names]
+        matrices: list[Tensor] = [self._module.get_parameter(f"{name}.weight") for name in names]
         together = round_by_gptq(torch.cat(matrices), hessian, kind, damping=self._options.damping)
         begin = 0
         for name, matrix in zip(names, matrices, strict=True):
