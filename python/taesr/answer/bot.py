@@ -4,7 +4,7 @@ import time
 from collections.abc import Generator as Coroutine
 from collections.abc import Iterator
 from dataclasses import replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from taesr.answer.compose import citation, cite, not_sure, render
 from taesr.answer.confidence import ConfidenceModel, default_model, features
@@ -17,11 +17,7 @@ from taesr.errors import Error, InvalidArgument
 from taesr.retrieval import weights_of_model
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
-    from pathlib import Path
-
     from taesr.collection import Collection, SearchResult
-    from taesr.retrieval import FusionWeights
 
 MAX_QUESTION = 8000  # characters
 POOL = 24  # hits retrieved for one question; beside those read, they show which words are rare
@@ -128,14 +124,17 @@ class SupportBot:
             depth=options.depth,
             dim=options.dim,
             filter=dict(options.filter) if options.filter else None,
-            weights=self._weights(),
+            **self._weights(),
         )
 
-    def _weights(self) -> "Mapping[str, float] | FusionWeights | str | Path | None":
-        if self.options.weights is not None or self._of_model is None:
-            return self.options.weights
+    def _weights(self) -> dict[str, Any]:
+        """What is said of weights: nothing where one head searches, as in the databases of others."""
+        if self.options.weights is not None:
+            return {"weights": self.options.weights}
+        if self._of_model is None or self.options.mode != "hybrid":
+            return {}
         heads = set(self.collection.heads)  # asked each time: heads may be added
-        return self._of_model if heads == set(self._of_model.weights) else None
+        return {"weights": self._of_model} if heads == set(self._of_model.weights) else {}
 
     def _run(self, question: str) -> Answering:
         begin = time.perf_counter()
